@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from sys import is_finalizing
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, cast, overload
 from warnings import warn
 
 from flin.engine.background.compactor import Compactor
@@ -47,6 +47,8 @@ from flin.engine.verify import verify_store
 from flin.engine.view import scan_bounds
 from flin.engine.writable_view import Ttl
 from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
+
+_BYTES: Final = {bytes}
 
 Default = TypeVar("Default")
 
@@ -118,6 +120,20 @@ class Engine(Updates, TypedEngines, Memoizing):
             return default
         value = self._value_at(entry, store.now_ms())
         return default if value is None else value
+
+    def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
+        """The values of the keys, in the order of the keys; None for each absent key."""
+        self._check_open()
+        asked = list(keys)
+        if set(map(type, asked)) == _BYTES and max(asked) < b"\xff":  # type: ignore[type-var, operator]
+            stored = cast("list[bytes]", asked)
+        else:
+            stored = [*map(as_stored, asked)]
+        found = self._store.read_many(stored)
+        if set(map(type, found)) == _BYTES:
+            return cast("list[bytes | None]", found)
+        now_ms = self._store.now_ms()
+        return [entry if type(entry) is bytes else self._value_at(entry, now_ms) for entry in found]
 
     def put(self, key: BytesLike, value: BytesLike, *, ttl: Ttl | None = None, sync: bool | None = None) -> None:
         """Set the key. `ttl`: seconds until it expires, or a timedelta. `sync`: wait for the disk (None: as the sync

@@ -327,6 +327,10 @@ def gets_of_an_engine(given: Input) -> None:
                     assert db.get(each) == View.get(db, each)
                     db._store.value_cache.absent = absent
                     assert db.get(each, 7) == View.get(db, each, 7)
+                assert db.get_many(asked) == View.get_many(db, asked)
+                plain = [key for key in given.keys if db.get(key) is not None]
+                assert db.get_many(iter(plain)) == [db.get(key) for key in plain]
+                assert db.get_many([]) == []
                 db.compact()
                 assert (db._store.state.lone_table is not None) == (shards == 1 and len(db) > 0)
                 db.put(b"new", b"1")

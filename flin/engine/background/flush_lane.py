@@ -140,6 +140,7 @@ class FlushLane:
             install_result(store, job, edit)
         finally:  # also if something failed after the edit
             self._on_flushed()
+        self._free_dropped(flush)
         done = self._statistics
         done.flushes += 1
         done.flush_seconds += result.statistics.cpu_seconds

@@ -276,7 +276,7 @@ def _from_runs_nowait(state: ReadState, shard: int, key: bytes, hashed: int) -> 
                 continue
             found = opened.blocks[number]
             if found is None:
-                entry = opened.block_nowait(number).find(key)
+                entry = opened.find_nowait(number, key)
             else:
                 found.hits += 1
                 entries = found.entries  # Written out: table.cached_block.CachedBlock.find

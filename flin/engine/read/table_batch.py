@@ -15,9 +15,10 @@ from flin.engine.read.read_state import ReadState
 from flin.engine.table.bloom import MASKS, hash_key
 
 
-def add_from_tables(found: list[Live | None], state: ReadState, keys: Sequence[bytes]) -> None:
+def add_from_tables(found: list[Live | None], state: ReadState, keys: Sequence[bytes], *, values: bool = True) -> None:
     """Append what the tables say of each key, None if nothing, in a state of one shard. What was appended before an
-    exception is right: ColdRead where the disk would have to be waited for, CorruptionError, StorageError.
+    exception is right: ColdRead where the disk would have to be waited for, CorruptionError, StorageError. Without
+    `values` pointers stay.
 
     Written out: read.read_path._from_runs_nowait"""
     runs = state.runs[0]
@@ -45,7 +46,7 @@ def add_from_tables(found: list[Live | None], state: ReadState, keys: Sequence[b
                     continue
                 block = opened.blocks[number]
                 if block is None:
-                    entry = opened.block_nowait(number).find(key)
+                    entry = opened.find_nowait(number, key)
                 else:
                     block.hits += 1
                     entries = block.entries
@@ -54,5 +55,7 @@ def add_from_tables(found: list[Live | None], state: ReadState, keys: Sequence[b
                 break
         if type(entry) is bytes or entry is None:
             found.append(entry)
+        elif entry is TOMBSTONE:
+            found.append(None)
         else:
-            found.append(None if entry is TOMBSTONE else resolved(entry))
+            found.append(resolved(entry) if values else entry)

@@ -32,7 +32,7 @@ class Charged(Protocol):
     def charge_bytes(self) -> int: ...
 
 
-_NOTHING: Final[tuple[CacheRow, int, CachedBlock]] = [], -1, CachedBlock(b"")
+_NOTHING: Final[tuple[CacheRow, int, bytes]] = [], -1, b""
 
 _CHANCES: Final = 64
 """The most blocks that are passed over in a row: an eviction must not take a millisecond if all were hit."""
@@ -48,7 +48,7 @@ class BlockCache:
         self.evictions = 0
         self.is_full = capacity_bytes == 0
         self.passing = _NOTHING
-        """Row, number and block of the last lookup whose block did not deserve a place in the full cache."""
+        """Row, number and payload of the last lookup whose block did not deserve a place in the full cache."""
         self._evicted_hits = 0
         self._clock: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
@@ -69,10 +69,10 @@ class BlockCache:
             self.drop_gone()
         self._change(lambda: self._put(row, number, block, charge))
 
-    def pass_by(self, row: CacheRow, number: int, block: CachedBlock) -> None:
+    def pass_by(self, row: CacheRow, number: int, payload: bytes) -> None:
         """Remember a block until the next one, unless it is too large for the cache, too."""
-        if block.charge_bytes() * 8 <= self.capacity_bytes:
-            self.passing = row, number, block
+        if len(payload) * 8 <= self.capacity_bytes:
+            self.passing = row, number, payload
 
     def recharge(self, block: Charged) -> None:
         """Charge a block that grew."""

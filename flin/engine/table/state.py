@@ -101,7 +101,7 @@ class TableState:
         self.marks: Final = bytearray(len(index.separators))
         self.heat: Final = Heat(len(self.marks))
         # Blocks that were read for a lookup that will be repeated, and that the cache did not keep.
-        self.staged: Final[dict[int, CachedBlock]] = {}
+        self.staged: Final[dict[int, bytes]] = {}
         self.loaded_parts: Final[set[int]] = set()  # of the filter, for lookups that will be repeated
         self._separator_bytes = index.separator_bytes()
         held = 0 if isinstance(self.words, memoryview) else 8 * self.word_count
@@ -208,6 +208,17 @@ class TableState:
         found = self.blocks[number]
         if found is not None:
             return found
+        payload = self._payload_nowait(number)
+        return self._maybe_admit(number, payload) or CachedBlock(payload)
+
+    def find_nowait(self, number: int, key: bytes) -> Entry | None:
+        """A lookup in a block that is not cached, likewise: what `block_nowait` gives finds the same, 0.6 µs later."""
+        payload = self._payload_nowait(number)
+        self._maybe_admit(number, payload)
+        return block.find(payload, 0, key)
+
+    def _payload_nowait(self, number: int) -> bytes:
+        """The payload of a block that is not cached, likewise."""
         cache = self.cache
         if cache is not None:
             cache.misses += 1
@@ -225,12 +236,20 @@ class TableState:
             raise StorageError("read", self.path, error) from error
         if stored is None:
             raise ColdRead(partial(self.fill, number))
-        payload = self._payload_of(number, stored)
-        if cache is None or not cache.is_full or self.heat.on_miss(number, True):
+        return self._payload_of(number, stored)
+
+    def _maybe_admit(self, number: int, payload: bytes) -> CachedBlock | None:
+        """Put a payload into the cache. If that is full, only one that is asked for more often than others takes their
+        place: if lookups are spread evenly, to put each one in and another one out gains nothing, and costs as much as
+        to unpack it. The last that did not is remembered, since the next lookup may be of the next key."""
+        cache = self.cache
+        if cache is None or not cache.is_full:
             return self.admit(number, payload)
-        found = CachedBlock(payload)  # as in `_unpacked`
-        cache.pass_by(self.blocks, number, found)
-        return found
+        if payload is not cache.passing[2]:
+            if self.heat.on_miss(number, True):
+                return self.admit(number, payload)
+            cache.pass_by(self.blocks, number, payload)
+        return None
 
     def _payload_of(self, number: int, stored: bytes) -> bytes:
         """The payload of a stored block that was read past the mapping, checked once, as in the mapping."""
@@ -326,20 +345,15 @@ class TableState:
         return found
 
     def _unpacked(self, number: int) -> CachedBlock:
-        """A packed block that is not cached. If the cache is full, only one that is asked for more often than others
-        takes their place: if lookups are spread evenly, to put each one in and another one out gains nothing, and costs
-        as much as to unpack it. The last that did not is remembered, since the next lookup may be of the next key."""
-        cache = self.cache
-        if cache is None or not cache.is_full:
-            return self.admit(number, self.unpack(number))
-        row, last, found = cache.passing
-        if row is not self.blocks or last != number:
-            found = CachedBlock(self.unpack(number))
-            if self.heat.on_miss(number, True):
-                cache.put(self.blocks, number, found)
-            else:
-                cache.pass_by(self.blocks, number, found)
-        return found
+        """A packed block that is not cached."""
+        payload = None
+        if self.cache is not None:
+            row, last, passing = self.cache.passing
+            if last == number and row is self.blocks:
+                payload = passing
+        if payload is None:
+            payload = self.unpack(number)
+        return self._maybe_admit(number, payload) or CachedBlock(payload)
 
     def expand(self, found: CachedBlock) -> None:
         """Decode a cached payload."""
@@ -401,11 +415,13 @@ class TableState:
             self.cache.put(self.blocks, number, found)
         return found
 
-    def admit_stored(self, number: int, stored: bytes) -> CachedBlock:
-        """Put a stored block, which was read past the mapping, into the cache."""
+    def admit_stored(self, number: int, stored: bytes) -> bytes:
+        """Put a stored block, which was read past the mapping, into the cache. Returns its payload."""
         start = self.starts[number]
         stored_block.verify(stored, start - self.base, self.path, self.base)
-        return self.admit(number, stored_block.unpack(stored, self.path, start))
+        payload = stored_block.unpack(stored, self.path, start)
+        self.admit(number, payload)
+        return payload
 
     def fill(self, number: int) -> None:
         """Read a block past the mapping into the cache, for a lookup that will be repeated.
@@ -413,10 +429,11 @@ class TableState:
         A block that the cache refuses (too large, or evicted at once) must not be read again and again: it is staged.
         """
         start, stop = self.starts[number], self.starts[number + 1]
-        found = self.admit_stored(number, table_footer.read_part(self.file, start, stop - start))
+        stored = table_footer.read_part(self.file, start, stop - start)
+        payload = self.admit_stored(number, stored)
         if self.blocks[number] is None:
             staged = self.staged
-            staged[number] = found
+            staged[number] = payload
             for other in list(staged)[:-_MAX_STAGED]:  # their lookups are probably gone
                 staged.pop(other, None)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from threading import RLock
-from typing import Any
+from typing import Any, Final
 
 from flin.engine.catalog.generation import (
     DueHeap,
@@ -49,6 +49,8 @@ from flin.engine.tree.version_set import VersionSet
 from flin.engine.wal.sealed_writer import SealedWalWriter
 from flin.engine.wal.writer import WalWriter
 from flin.errors import CorruptionError, FlinError, ReadOnlyError
+
+_STRINGS: Final = {bytes}
 
 
 class Store(Edits):
@@ -145,6 +147,20 @@ class Store(Edits):
             return read_older(state, shard, key, self.value_cache, resolves=values)
         return None if entry is TOMBSTONE else entry
 
+    def read_many(self, keys: Sequence[bytes]) -> list[Live | None]:
+        """What `read` gives for each key: what the newest entries hold, in loops of C."""
+        state, values = self.state, self.value_cache
+        if state.get_active is None:
+            return [*map(self.read, keys)]
+        found: list[Any] = [*map(state.get_active, keys)]
+        if set(map(type, found)) != _STRINGS:
+            for place, entry in enumerate(found):
+                if entry is None:
+                    found[place] = read_older(state, 0, keys[place], values)
+                elif entry is TOMBSTONE:
+                    found[place] = None
+        return found
+
     def read_nowait(self, key: bytes, *, values: bool = True) -> Live | None:
         """What `read` gives; ColdRead instead of a wait for the disk."""
         state = self.state
@@ -185,17 +201,17 @@ class Store(Edits):
                 found = map(get, keys, found)
         return list(found)
 
-    def in_tables(self, keys: Sequence[bytes]) -> list[Live | None]:
+    def in_tables(self, keys: Sequence[bytes], *, values: bool = True) -> list[Live | None]:
         """What `read_nowait` gives for keys of which neither the newest nor the older entries say anything, up to the
         first whose lookup would wait for the disk, or fails."""
         state = self.state
         found: list[Live | None] = []
         with suppress(ColdRead, FlinError):
             if state.hides_nothing and not state.active[0].deleted and not self.awaits_filters:
-                add_from_tables(found, state, keys)
+                add_from_tables(found, state, keys, values=values)
             else:
                 for key in keys:
-                    found.append(self.read_nowait(key))  # noqa: PERF401  those before an exception stay
+                    found.append(self.read_nowait(key, values=values))  # noqa: PERF401  those before an exception stay
         return found
 
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:

@@ -70,7 +70,7 @@ class FakeStore:
     def older_entries(self, keys: Sequence[bytes]) -> list[None]:
         return [None] * len(keys)
 
-    def in_tables(self, keys: Sequence[bytes]) -> list[Entry | None]:
+    def in_tables(self, keys: Sequence[bytes], *, values: bool = True) -> list[Entry | None]:
         found: list[Entry | None] = []
         with suppress(ColdRead):
             for key in keys:

@@ -60,7 +60,7 @@ class StoreLike(Protocol):
         """What memory holds at keys that `newest_entries` lacks: bytes are the newest value; of anything else `read`
         knows whether it is still so."""
 
-    def in_tables(self, keys: Sequence[bytes]) -> Sequence[Entry | None]:
+    def in_tables(self, keys: Sequence[bytes], *, values: bool = True) -> Sequence[Entry | None]:
         """What `read_nowait` gives for keys of which neither of these says anything, up to the first whose lookup
         would wait, or fails: then there are fewer."""
 

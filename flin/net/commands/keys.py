@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, Pointer, maybe_pointer, value_length
@@ -9,6 +10,7 @@ from flin.errors import CommandError
 from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command, container
+from flin.net.data.live_entries import live_entries
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.run.slot_gate import check_alone
 from flin.net.wire.numbers import maybe_int64
@@ -37,7 +39,29 @@ def tag_of(entry: Live) -> int:
     return 0 if isinstance(entry, bytes) else entry[2]
 
 
-@command("del", -2, "write untimed peeks", ALL_KEYS)
+def _delete_each(context: Context, asked: tuple[bytes, ...]) -> list[bytes]:
+    """Requests for one key each, up to the first that waits for the disk."""
+    keyspace = context.keyspace
+    keys = list(dict.fromkeys(asked))
+    entries = live_entries(keyspace, context.services.pending, keys, values=False)
+    if len(entries) < len(keys):
+        asked = asked[: asked.index(keys[len(entries)])]
+    found = {key: entry for key, entry in zip(keys, entries) if entry is not None}  # noqa: B905  perhaps fewer
+    _delete_found(context, found)
+    return [(ZERO if found.pop(key, None) is None else ONE).data for key in asked]
+
+
+def _delete_found(context: Context, found: Mapping[bytes, Live]) -> None:
+    for entry in found.values():
+        if type(entry) is tuple:
+            context.keyspace.note_gone(entry)
+    if found:
+        keys = list(found)
+        context.keyspace.delete_all(keys)
+        context.notify_each(b"del", keys)
+
+
+@command("del", -2, "write untimed peeks", ALL_KEYS, batch=_delete_each)
 def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
@@ -56,23 +80,25 @@ def _delete_many(context: Context, args: list[bytes]) -> Slices:
     keyspace = context.keyspace
     keys = list(dict.fromkeys(args[1:]))
     entries = yield from find_many(keyspace, keys)
-    found = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
-    for entry in entries:
-        if type(entry) is tuple:
-            keyspace.note_gone(entry)
-    if found:
-        keyspace.delete_all(found)
-        context.notify_each(b"del", found)
+    found = {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+    _delete_found(context, found)
     return len(found)
 
 
-@command("unlink", -2, "write fast peeks", ALL_KEYS)
+@command("unlink", -2, "write fast peeks", ALL_KEYS, batch=_delete_each)
 def unlink(context: Context, args: list[bytes]) -> Value:
     """Delete the keys as DEL does; deleting never waits here."""
     return delete(context, args)
 
 
-@command("exists", -2, "readonly fast peeks", ALL_KEYS)
+def _exists_each(context: Context, asked: tuple[bytes, ...]) -> list[bytes]:
+    """Requests for one key each, up to the first that waits for the disk."""
+    entries = live_entries(context.keyspace, context.services.pending, asked, values=False)
+    context.keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
+    return [(ZERO if entry is None else ONE).data for entry in entries]
+
+
+@command("exists", -2, "readonly fast peeks", ALL_KEYS, batch=_exists_each)
 def exists(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 _STRINGS: Final = {bytes}
 
 
-def live_entries(keyspace: Keyspace, pending: Pending, keys: Sequence[bytes]) -> list[Live | None]:
-    """What `Keyspace.entry` gives for each key, up to the first whose lookup would wait for the disk, or fails: then
-    there are fewer."""
+def live_entries(
+    keyspace: Keyspace, pending: Pending, keys: Sequence[bytes], *, values: bool = True
+) -> list[Live | None]:
+    """What `Keyspace.entry` gives for each key (without `values`: what `outline` gives), up to the first whose lookup
+    would wait for the disk, or fails: then there are fewer."""
     held = keyspace.in_memory(keys)
     if set(map(type, held)) == _STRINGS:
         return cast("list[Live | None]", held)
@@ -30,17 +32,18 @@ def live_entries(keyspace: Keyspace, pending: Pending, keys: Sequence[bytes]) ->
     if unsaid and not _are_asked(keyspace, pending, asked):
         alone = sorted([*alone, *unsaid])
     elif unsaid:
-        said = keyspace.in_tables(asked)
+        said = keyspace.in_tables(asked, values=values)
         now_ms = pending.now_ms
         for place, entry in zip(unsaid, said):  # noqa: B905  fewer may be said
             found[place] = entry if is_alive(entry, now_ms) else None  # type: ignore[assignment]  # no tombstone
         if len(said) < len(asked):
             end = unsaid[len(said)]
+    look_up = keyspace.entry if values else keyspace.outline
     for place in alone:
         if place > end:
             break
         try:
-            found[place] = keyspace.entry(keys[place])
+            found[place] = look_up(keys[place])
         except (ColdRead, FlinError):
             end = place
             break

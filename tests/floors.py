@@ -22,6 +22,7 @@ ENGINE: Final = [
     "tree/",
     "background/",
     "repair/",
+    "backup/",
     "typed_keys",
     "pairs mapping_views scan_iterator seekable_iterator codec",
     "engine view batch snapshot statistics verify writable_view updates closing expiring"
@@ -67,7 +68,7 @@ NET: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock",
-    "assignment",
+    "assignment group_copies",
     "worker worker_process",
     "supervisor",
     "places strays source_group target_group staging",

@@ -94,7 +94,7 @@ def test_an_interrupted_resize_is_refused(
     assert (code, output) == (130, "")
     assert errors == f"flin: {new} is unfinished: remove it and begin again\nflin: interrupted\n"
     monkeypatch.undo()
-    unfinished = f"{new} is what an interrupted `flin resize` has left: remove it, and resize again"
+    unfinished = f"{new} is what an interrupted `flin resize` or `flin import` has left: remove it, and begin again"
     for arguments in (
         ["check", new],
         ["stats", new],
@@ -108,7 +108,7 @@ def test_an_interrupted_resize_is_refused(
     assert (code, errors) == (2, f"flin: {unfinished}\n")
     code, _, errors = run(capsys, "serve", "--dir", new, "--port", 0)
     assert code == 1
-    assert "`flin resize` has not finished it" in errors
+    assert "`flin resize` or `flin import` has not finished it" in errors
 
 
 # The others.

@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import flin
-from flin.cli import bench, check, compact, dump, exit_code, repair, resize, serve, stats
+from flin.cli import (
+    backup,
+    bench,
+    check,
+    checkpoint,
+    compact,
+    dump,
+    exit_code,
+    repair,
+    resize,
+    restore,
+    serve,
+    stats,
+)
 from flin.cli.failure import fail, report
 from flin.cli.parsing import Parser, UsageError
 from flin.cli.termination import Terminated, terminable
@@ -20,14 +33,17 @@ from flin.errors import FlinError
 DESCRIPTION = """\
 Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
-  flin serve            serve a database to Redis clients
-  flin resize DIR NEW   copy a database to another number of workers
-  flin check DIR        read and verify a whole database, changing nothing
-  flin repair DIR       save what is left of a damaged database into a new one
-  flin dump FILE        show a WAL segment, an SSTable or a manifest
-  flin stats DIR        print the figures of a database, changing nothing
-  flin compact DIR      make a database as small as possible
-  flin bench            compare the speed of Flin with its peers"""
+  flin serve                serve a database to Redis clients
+  flin checkpoint DIR NEW   make a second database of a closed one, at once
+  flin backup DIR BACKUP    add a backup of a closed database to others
+  flin restore BACKUP NEW   make a database of a backup
+  flin resize DIR NEW       copy a database to another number of workers
+  flin check DIR            read and verify a whole database, changing nothing
+  flin repair DIR           save what is left of a damaged database into a new one
+  flin dump FILE            show a WAL segment, an SSTable or a manifest
+  flin stats DIR            print the figures of a database, changing nothing
+  flin compact DIR          make a database as small as possible
+  flin bench                compare the speed of Flin with its peers"""
 
 EPILOG = f"""\
 examples:
@@ -42,7 +58,10 @@ def parser() -> Parser:
     top = Parser(prog="flin", description=DESCRIPTION, epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (serve, resize, check, repair, dump, stats, compact, bench):
+    for module in (
+        *(serve, resize, checkpoint, backup, restore),
+        *(check, repair, dump, stats, compact, bench),
+    ):
         module.add_parser(commands)
     return top
 

@@ -107,6 +107,10 @@ class OverlayFileSystem:
         elif written is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
+    def link(self, old: str, new: str) -> None:
+        """Refuse: what is in memory and what is on the disk cannot be one file."""
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), new)
+
     def names(self, directory: str) -> list[str]:
         on_disk = {name for name in self._disk.names(directory) if os.path.join(directory, name) not in self._removed}
         written = {os.path.basename(path) for path in self._written if os.path.dirname(path) == directory}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
 from flin.cli import exit_code
-from flin.engine.disk.file_name import GROUPS, KEYS, MANIFEST, UNFINISHED, maybe_parse
+from flin.engine.disk.file_name import GROUPS, KEYS, MANIFEST, UNFINISHED, UNFINISHED_COPY, maybe_parse
 from flin.engine.options import parse_bytes
 from flin.errors import EncryptionError
 from flin.key_file import read_key
@@ -82,7 +82,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
-_UNFINISHED: Final = "what an interrupted `flin resize` has left: remove it, and resize again"
+_UNFINISHED: Final = {
+    UNFINISHED: "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again",
+    UNFINISHED_COPY: "what an interrupted copy has left: remove it, and begin again",
+}
 
 
 def database_directory(text: str) -> str:
@@ -96,8 +99,9 @@ def database_directory(text: str) -> str:
         names = os.listdir(path)
     except PermissionError as error:
         raise UsageError(f"{text} cannot be read: {error.strerror}; run flin as its owner, {_owner(path)}") from error
-    if UNFINISHED in names and not {MANIFEST, GROUPS} & {*names}:
-        raise UsageError(f"{text} is {_UNFINISHED}")
+    for unfinished, what in _UNFINISHED.items():
+        if unfinished in names and not {MANIFEST, GROUPS} & {*names}:
+            raise UsageError(f"{text} is {what}")
     if not _is_database(names):
         raise UsageError(f"{text} holds no Flin database{_instead(path, names)}")
     return text
@@ -109,8 +113,9 @@ def new_directory(text: str, source: str, advice: str) -> str:
     path = os.path.abspath(text)
     if f"{os.path.realpath(path)}{os.sep}".startswith(f"{os.path.realpath(source)}{os.sep}"):
         raise UsageError(f"the result must not lie in {source}, which stays as it is")
-    if os.path.isdir(path) and UNFINISHED in os.listdir(path):
-        raise UsageError(f"{path} is {_UNFINISHED}")
+    for unfinished, what in _UNFINISHED.items():
+        if os.path.isdir(path) and unfinished in os.listdir(path):
+            raise UsageError(f"{path} is {what}")
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"{path} is there and not an empty directory; {advice}")
     return path

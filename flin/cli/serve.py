@@ -66,6 +66,8 @@ def add_parser(commands: Commands) -> None:
     )
     add("--bind", action="append", metavar="ADDRESS", help="address to listen on, may be repeated (default 127.0.0.1)")
     add("--dir", metavar="DIR", help=f"the database's directory (default {defaults.dir})")
+    add("--backup-dir", metavar="DIR", help="where SAVE and BGSAVE add a backup of the database (default: nowhere)")
+    add("--backup-keep", type=_integer, metavar="N", help="how many of these backups stay (default 0: all)")
     add(
         "--workers",
         type=_integer,
@@ -193,6 +195,7 @@ def run(arguments: argparse.Namespace) -> int:
     choice = choice_of(options)
     options = replace(options, workers=choice.workers)
     check_engine_options(options)
+    check_backup_directory(options)
     missing = missing_of_extra()
     if missing:
         print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
@@ -235,6 +238,13 @@ def check_engine_options(options: ServerOptions) -> None:
         shards = _shards_at(directory, options.encryption_key_file)
         if shards and options.shards not in (None, shards):
             raise UsageError(f"{directory} has {shards} shards, which is fixed; leave --shards out")
+
+
+def check_backup_directory(options: ServerOptions) -> None:
+    """UsageError if it lies in the database's own directory, or the other way round."""
+    places = [os.path.join(os.path.realpath(path), "") for path in (options.dir, options.backup_dir)]
+    if options.backup_dir and os.path.commonpath(places) in {place[:-1] or "/" for place in places}:
+        raise UsageError(f"--backup-dir {options.backup_dir} and --dir {options.dir}: neither may lie in the other")
 
 
 def _shards_at(directory: str, key_file: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from flin.cluster.groups import Group
@@ -64,6 +65,7 @@ def divided(
         replace(
             options,
             dir=str(group.directory),
+            backup_dir=options.backup_dir and str(Path(options.backup_dir, group.directory.name)),
             port=port,
             tls_port=None if options.tls_port is None else tls_port,
             topology=Topology(nodes, group.number),

@@ -20,7 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, group_name, is_group_name, maybe_parse
+from flin.engine.disk.file_name import (
+    GROUPS,
+    MANIFEST,
+    UNFINISHED,
+    UNFINISHED_COPY,
+    group_name,
+    is_group_name,
+    maybe_parse,
+)
 from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
 from flin.engine.options import system_random_bytes
 from flin.engine.tree.foreign import maybe_foreign
@@ -64,7 +72,11 @@ def read_groups(path: str | Path, fs: FileSystem | None = None) -> tuple[Group, 
         raise StorageError("read", directory, error) from error
     if GROUPS not in names:
         if UNFINISHED in names and MANIFEST not in names:
-            raise StorageError("use", directory, "`flin resize` has not finished it: remove it and resize again")
+            raise StorageError(
+                "use", directory, "`flin resize` or `flin import` has not finished it: remove it and begin again"
+            )
+        if UNFINISHED_COPY in names and MANIFEST not in names:
+            raise StorageError("use", directory, "a copy into it was interrupted: remove it and copy again")
         return ()
     file = join(directory, GROUPS)
     groups = _decoded(_content(fs, file), file, directory)
@@ -165,7 +177,7 @@ def _refuse_filled(fs: FileSystem, directory: str) -> None:
     for name in names:
         place = join(directory, name)
         is_filled = is_group_name(name) and (fs.is_file(place) or fs.names(place))
-        if is_filled or name in (GROUPS, MANIFEST, UNFINISHED) or maybe_parse(name):
+        if is_filled or name in (GROUPS, MANIFEST, UNFINISHED, UNFINISHED_COPY) or maybe_parse(name):
             found = found or f"{name} of a database or of groups"
     if found:
         raise StorageError("make groups in", directory, f"it holds {found}")

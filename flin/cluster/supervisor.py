@@ -22,6 +22,7 @@ from typing import Final
 
 from flin.cluster.assignment import Assignment, divided, shared
 from flin.cluster.fleet import Abandon, Announce, Ending, Finish, Fleet, Member, Note, Signal, Start, Step
+from flin.cluster.group_copies import begin_group_backups
 from flin.cluster.groups import Group, create_groups, read_groups
 from flin.cluster.ports import WorkerSockets, bind_all
 from flin.cluster.worker_process import WorkerProcess
@@ -62,6 +63,8 @@ def supervise(options: ServerOptions) -> int:
         if not groups:
             groups = create_groups(options.dir, options.workers)
             lock = held.enter_context(workers_lock(options.dir, LOCK_SECONDS))
+        if options.backup_dir:
+            begin_group_backups(options.backup_dir, groups)
         return asyncio.run(Supervisor(options_of_all, groups, sockets, lock).run())
 
 

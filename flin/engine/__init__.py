@@ -7,6 +7,9 @@ with flin.engine.open("path") as db:
     assert db.get(b"key") == b"value"
 """
 
+from flin.engine.backup.backup import Backup
+from flin.engine.backup.checkpoint import Checkpoint
+from flin.engine.backup.restoring import backups, prune_backups, restore, verify_backup
 from flin.engine.batch import WriteBatch
 from flin.engine.engine import Engine, open  # the name that dbm and shelve use too
 from flin.engine.options import Options
@@ -31,6 +34,8 @@ from flin.errors import (
 )
 
 __all__ = [
+    "Backup",
+    "Checkpoint",
     "ClosedError",
     "CodecError",
     "ConflictError",
@@ -51,5 +56,9 @@ __all__ = [
     "StorageError",
     "WriteBatch",
     "WrongKeyError",
+    "backups",
     "open",
+    "prune_backups",
+    "restore",
+    "verify_backup",
 ]

@@ -9,7 +9,6 @@ so. store.py does the rest.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from sys import is_finalizing
@@ -20,11 +19,13 @@ from warnings import warn
 from flin.engine.background.compactor import Compactor
 from flin.engine.background.job import JobCancelled
 from flin.engine.background.runner import runner_of
+from flin.engine.backup.backup import Backup, make_backup
+from flin.engine.backup.checkpoint import Checkpoint, make_checkpoint
 from flin.engine.batch import WriteBatch
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.data_keys import EncryptionKey
-from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
+from flin.engine.disk.fs import AnyPath, FileSystem, OsFileSystem, absolute
 from flin.engine.disk.sealed_files import raw_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.expiry_callback import ExpiryCallback
@@ -280,6 +281,24 @@ class Engine(Updates, TypedEngines, Memoizing):
         self._store.check_open()
         self._store.sync()
 
+    def checkpoint(self, path: AnyPath) -> Checkpoint:
+        """Make a second database of this one, as it is now, in a directory that is empty or absent. On the same device
+        that takes hardly any room or time: files are shared, which neither database ever changes. Writes go on.
+
+        StorageError, ReadOnlyError or ClosedError: nothing is left that can be opened."""
+        refuse_reentry("checkpoint()")
+        return make_checkpoint(self._store, absolute(path))
+
+    def backup(self, path: AnyPath, *, keep: int | None = None, verify: bool = False) -> Backup:
+        """Add a backup of the database as it is now to a directory of backups. Only the files that are not there yet
+        are copied. Writes go on. `keep`: remove all but the newest so many. `verify`: read it back.
+        `flin.engine.restore` makes a database of it.
+
+        StorageError, ReadOnlyError, ClosedError: there is no new backup. LockedError: another one is being made there.
+        CorruptionError: an older one is damaged. Example: `db.backup("backups", keep=7)`"""
+        refuse_reentry("backup()")
+        return make_backup(self._store, absolute(path), keep, verify=verify)
+
     def verify(self) -> list[FlinError]:
         """Read and check everything on disk, including counts and collections. Returns all problems; none if all is
         well."""
@@ -397,7 +416,7 @@ def store_of(engine: Engine) -> Store:
 
 
 def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    path: AnyPath,
     *,
     sync: SyncMode = "interval",
     sync_interval_ms: int = 1000,

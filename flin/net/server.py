@@ -93,6 +93,7 @@ class Server:
         engine_statistics: Callable[[], Mapping[str, Any]] = dict,
         expiring: Callable[[], ExpiringSteps] = no_expiries,
         compact: Callable[[], None] = nothing_to_do,
+        back_up: Callable[[], None] = nothing_to_do,
     ) -> None:
         """Listen. Raises ConfigError where an address cannot be had."""
         loop = self._loop = asyncio.get_running_loop()
@@ -109,6 +110,7 @@ class Server:
             engine_statistics=engine_statistics,
             expiring=expiring,
             compact=compact,
+            back_up=back_up,
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
         )
@@ -216,7 +218,7 @@ async def _serve(options: ServerOptions, bound: BoundSockets, when_ready: WhenRe
     try:
         store = store_of(engine)
         server = Server(options, store, bound)
-        await server.start(engine.stats, Expiring(store).steps, engine.compact)
+        await server.start(engine.stats, Expiring(store).steps, engine.compact, partial(_back_up, engine, options))
         store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -257,6 +259,11 @@ def _key_in(path: str) -> bytes:
     if warning:
         logger.warning("%s", warning)
     return key
+
+
+def _back_up(engine: Any, options: ServerOptions) -> None:
+    if options.backup_dir:
+        engine.backup(options.backup_dir, keep=options.backup_keep or None)
 
 
 def _tune_interpreter() -> None:

@@ -27,6 +27,7 @@ from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
 from flin.engine.disk.sealed_files import unlocked
 from flin.engine.engine import Engine
 from flin.testing.clock import ManualClock
+from flin.testing.copies import check_copies
 from flin.testing.crash_model import POWER_CUTS, CrashModel, after_crash, every_crash, killed
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, State
@@ -80,7 +81,7 @@ class CrashChecker:
             # A seed for every crash point: else the random choices would always be the same few.
             seed = crc32(f"{where} {crash_point.operation} {crash_point.disk.changes}".encode())
             for number, clone in enumerate(every_crash(crash_point.disk, crash_model, self.limit, seed)):
-                digest = self._digest(clone, crash_point.expectation, power_cut)
+                digest = self._digest(clone, crash_point, power_cut)
                 if digest in self.seen:
                     continue
                 self.seen.add(digest)
@@ -93,9 +94,12 @@ class CrashChecker:
 
     judge = check  # its old name, until the next release
 
-    def _digest(self, disk: SimulatedDisk, expectation: Expectation, power_cut: bool) -> int:
+    def _digest(self, disk: SimulatedDisk, crash_point: CrashPoint, power_cut: bool) -> int:
         # Equal files have an equal history: what may be found depends only on how much of it was promised.
-        far = (len(expectation.states), len(expectation.unanswered), expectation.promised)
+        expectation = crash_point.expectation
+        far: tuple[object, ...] = (len(expectation.states), len(expectation.unanswered), expectation.promised)
+        if crash_point.copies:
+            far = (*far, *(copy.is_answered for copy in crash_point.copies))
         digest = blake2b(f"{self.setup} {power_cut} {far}".encode(), digest_size=8)  # equal in every process
         for path, content in disk.files().items():
             if path.endswith(LOCK):
@@ -126,6 +130,8 @@ class CrashChecker:
         if not again:
             return
         assert_no_orphans(disk)
+        if crash_point.copies:
+            self._check_copies(disk, crash_point, clock.now_ms)
         self._is_there(least, written, clock)
         if self.second_crashes:
             random = Random(seed)
@@ -135,6 +141,13 @@ class CrashChecker:
             # A reader may have seen this once the database was open: it must not disappear.
             after = replace(crash_point.expectation, states=(state,), unanswered=(), promised=0)
             self._crash_again(after_open, after, clock.now_ms, random)
+
+    def _check_copies(self, disk: SimulatedDisk, crash_point: CrashPoint, now_ms: int) -> None:
+        """Checkpoints and backups are whole or refused, and what is written into them changes nothing of the database,
+        which was written to before."""
+        files = {path: data for path, data in disk.files().items() if path.startswith(f"{PATH}/")}
+        check_copies(disk, crash_point.copies, now_ms)
+        _equal("files", {path: data for path, data in disk.files().items() if path.startswith(f"{PATH}/")}, files)
 
     def _is_there(self, disk: SimulatedDisk, expected: dict[bytes, bytes], clock: ManualClock) -> None:
         """Writes synced after the recovery survive the next power cut."""

@@ -44,7 +44,7 @@ CAPACITY_BYTES: Final = 1 << 40
 
 CHANGES: Final = frozenset(
     (
-        *("create", "append", "extend", "copy", "sync", "rename", "remove"),
+        *("create", "append", "extend", "copy", "sync", "link", "rename", "remove"),
         *("sync_file", "sync_directory", "make_directory", "lock"),
     )
 )
@@ -139,6 +139,15 @@ class SimulatedDisk:
             directory.pending.append(NameChange(self._next(), name, None))
             del directory.names[name]
             self._discard(file)
+
+    def link(self, old: str, new: str) -> None:
+        with self._call("link", new):
+            file = self._file(old)
+            target, name = self._parent(new)
+            if name in target.names or name in target.directories:
+                _refuse(errno.EEXIST, new)
+            target.pending.append(NameChange(self._next(), name, file))
+            target.names[name] = file
 
     def names(self, directory: str) -> list[str]:
         with self._call("names", directory):
@@ -328,9 +337,10 @@ class SimulatedDisk:
         file.mark_durable()
 
     def _discard(self, file: SimulatedFile | None) -> None:
-        if file is not None:
-            self.stale.append(bytes(file.content))
-            self._used -= len(file.content)
+        if file is None or any(file in directory.names.values() for directory in self.directories.values()):
+            return  # it has another name
+        self.stale.append(bytes(file.content))
+        self._used -= len(file.content)
 
     def _next(self) -> int:
         self._order += 1

@@ -15,6 +15,7 @@ from typing import ClassVar
 from flin.engine.engine import Engine, store_of
 from flin.engine.key import prefix_stop
 from flin.errors import ReadOnlyError, StorageError
+from flin.testing.copies import MakeBackup, MakeCheckpoint
 from flin.testing.crash_model import CrashModel
 from flin.testing.fault import Fault
 from flin.testing.model import Delete as DeleteStep
@@ -577,6 +578,7 @@ RULES.extend(
         *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
         *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Layer, Take, DeleteEach),
         *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
+        *(MakeCheckpoint, MakeBackup),
         *(Refused, Crash, Replace),
     )
 )

@@ -98,6 +98,16 @@ class EngineSetup:
         return engine
 
 
+@dataclass(frozen=True, slots=True)
+class CopyMade:
+    """A checkpoint or a backup of a run (copies.py)."""
+
+    path: str
+    number: int  # of the backup; 0: a checkpoint
+    expectation: Expectation  # what it must hold
+    is_answered: bool = False
+
+
 @dataclass(slots=True)
 class CrashPoint:
     """The disk directly after a call, with its pending changes, and what may be found if the power fails now."""
@@ -107,6 +117,7 @@ class CrashPoint:
     operation: int  # index of the operation under way, -1 during the first opening
     call: str
     now_ms: int
+    copies: Sequence[CopyMade] = ()
 
 
 @dataclass(slots=True)
@@ -124,6 +135,7 @@ class WorkloadRun:
     operation: int = -1
     snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = field(default_factory=list)
     """Open snapshots, oldest first, with what each must show."""
+    copies: list[CopyMade] = field(default_factory=list)
     opened: int = 0
     """How often the engine was opened; its identity and salts follow from it."""
     _engine: Engine | None = None
@@ -274,7 +286,8 @@ class WorkloadRun:
             self._frequent += 1
             if self._frequent % self.every:
                 return
-        found = CrashPoint(killed(self.disk), self.model.expectation(), self.operation, call, self.clock.now_ms)
+        expectation, copies = self.model.expectation(), tuple(self.copies)
+        found = CrashPoint(killed(self.disk), expectation, self.operation, call, self.clock.now_ms, copies)
         self.crash_points.append(found)
 
 

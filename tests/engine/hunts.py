@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -15,12 +16,14 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+import flin.engine
 from flin.engine.background.inline_runner import InlineRunner
 from flin.engine.buffers import as_stored
 from flin.engine.engine import store_of
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES
-from flin.errors import FlinError
+from flin.errors import CorruptionError, FlinError
 from flin.testing import Fault, SimulatedDisk, crash
+from flin.testing.copies import MakeBackup, MakeCheckpoint, check_copies
 from flin.testing.crash_checker import CrashChecker, crash_every_workload, every_workload
 from flin.testing.crash_model import SECTOR_BYTES, CrashModel
 from flin.testing.faulty import KINDS, check_failed, every_failure
@@ -36,6 +39,7 @@ from flin.testing.operation import (
     Read,
     Refused,
     Reopen,
+    Rule,
     Sweep,
     TakeSnapshot,
 )
@@ -415,6 +419,107 @@ def value_files(tally: Tally) -> None:
     _crash_each(tally, checker, ((*VALUE_FILES, *each) for each in every_workload(WITH_VALUES, 1)))
 
 
+COPIED_WORKLOADS: Final[Sequence[Workload]] = (
+    (Put(b"a", b"1"), MakeCheckpoint()),
+    (Put(b"a", b"1"), FLUSH, Put(b"b", b"2"), MakeCheckpoint()),
+    (Put(b"a", b"1"), MakeBackup()),
+    (Put(b"a", b"1"), FLUSH, Put(b"b", b"2"), MakeBackup(), Put(b"a", b"3"), MakeBackup()),
+    (Put(b"a", b"1"), FLUSH, MakeBackup(), Put(b"a", b"3"), Maintenance("compact"), MakeBackup(keep=1)),
+    (Put(b"a", b"1"), Refused(Put(b"b", b"2" * 600)), MakeBackup()),
+    (Put(b"a", b"1"), MakeCheckpoint(), Put(b"a", b"2"), FLUSH),
+)
+
+
+def copied_workloads(tally: Tally) -> None:
+    """A few workloads made for this: checkpoints and backups after writes, flushes and merges; every crash."""
+    _crash_each(tally, CrashChecker(EngineSetup("interval"), limit=8, second_crashes=0), COPIED_WORKLOADS)
+
+
+@dataclass(frozen=True)
+class BusyCopy(Operation):
+    """A copy, and a deletion, a flush and a merge of other threads just after one of the calls that make its files."""
+
+    rule: Rule
+    call: int
+
+    def do(self, run: WorkloadRun) -> None:
+        left = self.call
+
+        def write(operation: str) -> None:
+            nonlocal left
+            left -= store_of(run.engine).tables.is_pinned and operation in ("link", "create", "append")
+            if left == -1:
+                left -= 1
+                DeleteRange(b"a", b"z").do(run)
+                Maintenance("compact").do(run)
+
+        run.disk.on_change = write
+        try:
+            self.rule.do(run)
+        finally:
+            run.disk.on_change = None
+
+
+def busy_copies(tally: Tally) -> None:
+    """Checkpoints and backups, each with a deletion of everything, a flush and a merge between two of its calls; and
+    what they have made is opened, and written to beside the database."""
+    tally.unit = "workloads"
+    for rule, call in product((MakeCheckpoint(), MakeBackup()), range(6)):
+        tally.count += 1
+        run = WorkloadRun(EngineSetup("interval", value_threshold=8), record=False)
+        run.open()
+        for operation in (Put(b"a", b"1" * 300), FLUSH, Put(b"b", b"2" * 600), BusyCopy(rule, call)):
+            operation.do(run)
+        check_copies(run.disk, run.copies, run.clock.now_ms)
+        assert not run.engine.verify()
+        run.abandon()
+
+
+def lives_of_copies(tally: Tally) -> None:
+    """A database and one that is restored from its backup go on, and both are backed up into one directory."""
+    tally.unit = "backups"
+    run = WorkloadRun(EngineSetup("interval"), record=False)
+    run.open()
+    for operation in (Put(b"a", b"1"), FLUSH, Reopen(), MakeBackup()):
+        operation.do(run)
+    (backup,) = run.copies
+    Reopen().do(run)  # both of them are in their next epoch
+    flin.engine.restore(backup.path, "/second", fs=run.disk)
+    second = flin.engine.open("/second", fs=run.disk, runner="inline")
+    lives = []
+    for number, engine in enumerate((run.engine, second, run.engine, second)):
+        engine.put(b"a", b"%d" % number)
+        engine.flush()
+        lives.append((engine.backup(backup.path).number, dict(engine.scan())))
+        tally.count += 1
+    for number, expected in lives:
+        path = f"/restored-{number}"
+        flin.engine.restore(backup.path, path, number=number, fs=run.disk)
+        with flin.engine.open(path, fs=run.disk, runner="inline") as restored:
+            assert dict(restored.scan()) == expected, "a backup holds another life's files"
+    second.close()
+    run.abandon()
+
+
+def damaged_backups(tally: Tally) -> None:
+    """One bit of each file of a backup is flipped: it is found, and not restored."""
+    tally.unit = "flipped bits"
+    run = WorkloadRun(EngineSetup("interval"), record=False)
+    run.open()
+    for operation in (Put(b"a", b"1" * 300), FLUSH, Put(b"b", b"2"), MakeBackup()):
+        operation.do(run)
+    path = run.copies[0].path
+    for name in run.disk.names(f"{path}/files"):
+        tally.count += 1
+        run.disk.flip(f"{path}/files/{name}", 8 * 60)
+        assert flin.engine.verify_backup(path, fs=run.disk), f"damage of {name} is not found"
+        with suppress(CorruptionError):
+            flin.engine.restore(path, f"/restored-{name}", fs=run.disk)
+            raise AssertionError(f"damaged {name} was restored")
+        run.disk.flip(f"{path}/files/{name}", 8 * 60)
+    run.abandon()
+
+
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
     *(reopened_workloads, lost_segments, concurrent_writes, past_failures, running_workloads, layered_workloads),
@@ -428,4 +533,5 @@ HUNTS: Final[tuple[Hunt, ...]] = (
         damaged_stretches,
         moved_files,
     ),
+    *(copied_workloads, busy_copies, lives_of_copies, damaged_backups),
 )

@@ -33,12 +33,14 @@ class ServerThread:
         *,
         uvloop: bool = True,
         compact: Callable[[], None] = nothing_to_do,
+        back_up: Callable[[], None] = nothing_to_do,
         **options: Any,
     ) -> None:
         self.store = FakeStore() if store is None else store
         self.options = ServerOptions(**{"port": 0, **options})
         self._uvloop = uvloop
         self._compact = compact
+        self._back_up = back_up
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._failure: BaseException | None = None
@@ -97,7 +99,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.server = Server(self.options, self.store)
-        await self.server.start(compact=self._compact)
+        await self.server.start(compact=self._compact, back_up=self._back_up)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port
         self._ready.set()

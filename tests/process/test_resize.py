@@ -46,10 +46,11 @@ def check_refused(source: Path, target: Path) -> None:
     for more in ([], ["--workers", 2]):
         code, errors = ended(flin_process("serve", "--dir", target, "--port", 0, *more))
         assert code == 1
-        assert "`flin resize` has not finished it: remove it and resize again" in errors
+        assert "`flin resize` or `flin import` has not finished it: remove it and begin again" in errors
     code, errors = ended(flin_process("resize", source, target, "--workers", 2))
     assert code == 2
-    assert errors == f"flin: {target} is what an interrupted `flin resize` has left: remove it, and resize again\n"
+    unfinished = "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again"
+    assert errors == f"flin: {target} is {unfinished}\n"
 
 
 @pytest.mark.parametrize(

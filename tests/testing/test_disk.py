@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flin.engine.disk.fs import AppendFile, FileSystem, OsFileSystem, ReadableFile, append_all
-from flin.testing import Fault, SimulatedDisk
+from flin.testing import CrashModel, Fault, SimulatedDisk, after_crash
 
 # Few names, so that they meet: files, a directory, a file in it, a parent that is not there, a file taken for one.
 NAMES = ["a", "b", "sub", "sub/a", "sub/deep/er", "none/a", "a/x"]
@@ -32,6 +32,7 @@ CALLS = st.one_of(
     st.tuples(st.just("map"), handles),
     st.tuples(st.just("shut"), handles),
     st.tuples(st.just("rename"), st.sampled_from(["a", "b", "sub/a", "none/a"]), names),
+    st.tuples(st.just("link"), names, names),
     st.tuples(st.just("remove"), names),
     st.tuples(st.just("names"), names),
     st.tuples(st.just("is_file"), names),
@@ -104,6 +105,10 @@ class Program:
     def do_rename(self, old: str, new: str) -> None:
         if not self.is_directory(old):
             self.fs.rename(self.path(old), self.path(new))
+
+    def do_link(self, old: str, new: str) -> None:
+        if not self.is_directory(old):
+            self.fs.link(self.path(old), self.path(new))
 
     def do_remove(self, name: str) -> None:
         self.fs.remove(self.path(name))
@@ -243,6 +248,27 @@ def test_full_disk() -> None:
         file.append(b"4567")
     disk.remove("/a")
     assert disk.free_bytes("/") == 10
+
+
+def test_a_second_name_takes_no_room_and_is_durable_by_itself() -> None:
+    disk = SimulatedDisk(capacity_bytes=10)
+    disk.make_directory("/other")
+    file = disk.create("/a")
+    file.append(b"12345678")
+    disk.sync_directory("/")
+    disk.link("/a", "/other/b")
+    assert disk.free_bytes("/") == 2
+    lost = after_crash(disk, CrashModel.PREFIXES, lambda _: 0)
+    assert (lost.names("/"), lost.names("/other"), lost.read("/a")) == (["a", "other"], [], b"")
+    file.sync()
+    disk.sync_directory("/other")
+    kept = after_crash(disk, CrashModel.PREFIXES, lambda _: 0)
+    assert kept.read("/a") == kept.read("/other/b") == b"12345678"
+    kept.flip("/a", 0)
+    assert kept.read("/other/b")[:1] == b"0", "it is one file"
+    for path in ("/a", "/other/b"):
+        disk.remove(path)
+        assert disk.free_bytes("/") == (10 if path == "/other/b" else 2)
 
 
 def test_lock_ends_with_its_release() -> None:

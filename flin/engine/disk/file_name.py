@@ -12,6 +12,7 @@
     groups.json                       not of a database: it makes a directory one of groups, each with its own database
     group-<number>                    one of these databases
     resize-unfinished                 what `flin resize` has written so far, or left when it was interrupted
+    copy-unfinished                   there while a database is copied or imported into the directory
 
 Numbers rise and are never used twice in one epoch; the epoch rises with every writable open. So files of an
 orphaned helper of an earlier process can never collide with new ones.
@@ -29,6 +30,7 @@ NEW_KEYS: Final = "KEYS.new"
 MANIFEST: Final = "MANIFEST"
 GROUPS: Final = "groups.json"
 UNFINISHED: Final = "resize-unfinished"
+UNFINISHED_COPY: Final = "copy-unfinished"
 
 _WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
 _TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")

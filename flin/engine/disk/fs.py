@@ -44,6 +44,11 @@ OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems that rewrite a block in place. One that copies (btrfs, ZFS, f2fs) may need room for that, and answer a
 mapped write with SIGBUS; network file systems have rules of their own."""
 
+AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+NO_LINK: Final = frozenset((errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+"""Why a file gets no second name: another device, a file system without links, another owner's file, too many names."""
+
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
 
 
@@ -149,6 +154,10 @@ class FileSystem(Protocol):
         """Rename a file; replaces `new` if it exists. Atomic, durable after sync_directory."""
 
     def remove(self, path: str) -> None: ...
+
+    def link(self, old: str, new: str) -> None:
+        """Give a finished file a second name; FileExistsError if that is taken. Durable after sync_directory. OSError
+        with one of NO_LINK where the file systems cannot: then copy."""
 
     def names(self, directory: str) -> list[str]:
         """The names in the directory, sorted."""
@@ -310,6 +319,10 @@ class OsFileSystem:
     def remove(self, path: str) -> None:
         name, at = self._at(path)
         os.unlink(name, dir_fd=_number(at))
+
+    def link(self, old: str, new: str) -> None:
+        (old, source), (new, target) = self._at(old), self._at(new)
+        os.link(old, new, src_dir_fd=_number(source), dst_dir_fd=_number(target), follow_symlinks=False)
 
     def names(self, directory: str) -> list[str]:
         held = self._of(directory)
@@ -478,7 +491,7 @@ def join(directory: str, name: str) -> str:
     return os.path.join(directory, name)
 
 
-def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+def absolute(path: AnyPath) -> str:
     """The absolute path. TypeError for what is no path; ValueError for an empty one, which would be the working
     directory."""
     name = os.fsdecode(path)

@@ -321,6 +321,9 @@ class SealedFileSystem:
     def rename(self, old: str, new: str) -> None:
         self.raw.rename(old, new)
 
+    def link(self, old: str, new: str) -> None:
+        self.raw.link(old, new)
+
     def remove(self, path: str) -> None:
         self.raw.remove(path)
 

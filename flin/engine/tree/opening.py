@@ -24,6 +24,7 @@ from flin.engine.disk.file_name import (
     MANIFEST,
     NEW_KEYS,
     UNFINISHED,
+    UNFINISHED_COPY,
     is_group_name,
     maybe_parse,
     temporary_name,
@@ -86,7 +87,11 @@ def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
     if MANIFEST in names and manifest_format.is_manifest(fs, directory):
         return
     if UNFINISHED in names:
-        raise StorageError("open", directory, "`flin resize` has not finished it: remove it and resize again")
+        raise StorageError(
+            "open", directory, "`flin resize` or `flin import` has not finished it: remove it and begin again"
+        )
+    if UNFINISHED_COPY in names:
+        raise StorageError("open", directory, "a copy into it was interrupted: remove it and copy again")
     if KEYS in names:
         return  # an encrypted database whose creation was interrupted
     if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):

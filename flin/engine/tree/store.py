@@ -41,9 +41,9 @@ from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree import closed_state, opening
+from flin.engine.tree.capture import Captures
 from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.commits import SEAL_CHECK_BYTES
-from flin.engine.tree.edits import Edits
 from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
 from flin.engine.wal.sealed_writer import SealedWalWriter
@@ -53,7 +53,7 @@ from flin.errors import CorruptionError, FlinError, ReadOnlyError
 _STRINGS: Final = {bytes}
 
 
-class Store(Edits):
+class Store(Captures):
     """The database of one directory, open for reading and writing. Threads may share it."""
 
     def __init__(self, directory: str, options: Options) -> None:

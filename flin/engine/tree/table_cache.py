@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flin.engine.catalog.version import ValueFile, Version
 from flin.engine.disk.file_name import maybe_parse
@@ -42,6 +42,7 @@ class TableCache:
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
+        self._pinned: tuple[frozenset[str], ...] = ()  # those of captures; replaced, never changed
         self.wal_floor = 0
         """That of the newest manifest. Segments from it on are the WAL's: an edit that failed had opened some as value
         files, which leaves them in `_gone`."""
@@ -68,8 +69,25 @@ class TableCache:
         return runs
 
     def holds(self, name: str) -> bool:
-        """Whether the newest version or any state names this file."""
-        return name in self._wanted or name in self._files
+        """Whether the newest version, any state or a capture names this file."""
+        return name in self._wanted or name in self._files or any(name in names for names in self._pinned)
+
+    def pin(self, names: Iterable[str]) -> frozenset[str]:
+        """Keep these files until `unpin`, whatever becomes of their version and of the WAL. Live segments may be among
+        them."""
+        pinned = frozenset(names)
+        self._pinned = (*self._pinned, pinned)
+        return pinned
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether there is a pin."""
+        return bool(self._pinned)
+
+    def unpin(self, pinned: frozenset[str]) -> None:
+        """End a pin, under the edit lock. What became obsolete meanwhile is removed by the next `remove_obsolete`."""
+        self._pinned = tuple(names for names in self._pinned if names is not pinned)
+        self._gone.extend(pinned)
 
     def keep_files(self) -> None:
         """Remove no file any more, since it is unknown which version counts; the next open does it."""
@@ -92,7 +110,7 @@ class TableCache:
                 name = self._gone.popleft()
             except IndexError:  # empty: another thread may have been faster
                 break
-            if name in self._wanted or self._is_live_segment(name):
+            if self.holds(name) or self._is_live_segment(name):
                 continue
             try:
                 self._fs.remove(join(self._directory, name))

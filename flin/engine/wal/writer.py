@@ -130,6 +130,27 @@ class WalWriter:
         self._predecessor, self._predecessor_end = number, end
         self.ended, self._files, self._file = ended, files, None
 
+    def end_of_copy(self) -> tuple[str, bytes]:
+        """End the current segment. Returns the name and the bytes of a segment that follows it, holds nothing and is
+        closed cleanly: written after all before it is synced, and only into a copy of the directory. It says where the
+        segment before ends, since a failed write may have left a whole frame after that. No other has its number."""
+        self.end_segment()
+        number = self.next_number
+        self.next_number += 1
+        salt, end = self._random_bytes(8), self.position + HEADER_BYTES
+        header = SegmentHeader(
+            self._database_id,
+            number,
+            salt,
+            self.position,
+            self.sequence,
+            self._predecessor,
+            self._predecessor_end,
+            self.position,
+        )
+        data = wal_frames.encode_header(header) + wal_frames.encode_end(salt, end, self.sequence, end)
+        return wal_name(number, self._epoch), data
+
     def close_cleanly(self) -> None:
         """Sync everything, write the end frame, which vouches for that, and close the files."""
         self.sync(self.position)

@@ -82,7 +82,7 @@ def _reload(context: Context, args: list[bytes]) -> Slices:
 
     def load() -> None:
         try:
-            context.services.saving.save_now()
+            context.services.saving.sync_now()
         except Exception as error:
             failures.append(error)
 

@@ -7,20 +7,20 @@ from typing import Final
 from flin.errors import CommandError, FlinError
 from flin.net.command.registry import command
 from flin.net.run.context import Context
+from flin.net.run.saving import IN_PROGRESS
 from flin.net.wire.replies import OK, Slices, Value, syntax_error
 
 GROUP: Final = "server"
 
 _ADMIN: Final = "admin noscript no_async_loading"
-_IN_PROGRESS: Final = "ERR Background save already in progress"
 
 
 @command("save", 1, f"{_ADMIN} no_multi")
 def save(context: Context, args: list[bytes]) -> Slices:
-    """Makes every write so far durable, then answers."""
+    """Makes every write so far durable and, with --backup-dir, adds a backup; then answers."""
     saving = context.services.saving
     if saving.save.is_running:
-        raise CommandError(_IN_PROGRESS)
+        raise CommandError(IN_PROGRESS)
     yield  # the tick ends: what came before is committed
     failures: list[FlinError] = []
 
@@ -38,11 +38,11 @@ def save(context: Context, args: list[bytes]) -> Slices:
 
 @command("bgsave", -1, _ADMIN)
 def bgsave(context: Context, args: list[bytes]) -> Value:
-    """Makes every write so far durable, in the background."""
+    """Makes every write so far durable and, with --backup-dir, adds a backup, in the background."""
     if len(args) > 2 or (len(args) == 2 and args[1].lower() != b"schedule"):
         raise syntax_error()
     if not context.services.saving.begin_save():
-        raise CommandError(_IN_PROGRESS)
+        raise CommandError(IN_PROGRESS)
     return "Background saving started"
 
 

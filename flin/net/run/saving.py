@@ -1,24 +1,31 @@
 """SAVE, BGSAVE and BGREWRITEAOF: what they mean here, and how the last of each ended.
 
 Every write is in the write-ahead log before it is answered, so there is no snapshot to write: to save is to make the
-log durable, which the sync mode `always` does before each answer, `interval` each second, and `never` not at all. To
-rewrite is to compact: one run of tables without anything that was overwritten or deleted.
+log durable, which the sync mode `always` does before each answer, `interval` each second, and `never` not at all; and
+to add a backup, if there is a directory of backups. To rewrite is to compact: one run of tables without anything that
+was overwritten or deleted.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from flin.errors import ClosedError, FlinError
+from flin.errors import ClosedError, CommandError, FlinError
 
 if TYPE_CHECKING:
     from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
+
+IN_PROGRESS: Final = "ERR Background save already in progress"
+
+
+def _nothing() -> None:
+    """A server without a directory of backups."""
 
 
 class Work:
@@ -31,6 +38,17 @@ class Work:
         self.is_good = True
         self.times = 0
 
+    def carry_out(self, act: Callable[[], None]) -> None:
+        self.began = monotonic()
+        try:
+            act()
+        except BaseException:
+            self.is_good = False
+            raise
+        self.is_good = True
+        self.times += 1
+        self.seconds = int(monotonic() - self.began)
+
     def present_seconds(self) -> int:
         """How long the one that is under way has taken; -1: none is."""
         return int(monotonic() - self.began) if self.is_running else -1
@@ -38,29 +56,46 @@ class Work:
 
 class Saving:
     def __init__(
-        self, store: StoreLike, compact: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]
+        self,
+        store: StoreLike,
+        compact: Callable[[], None],
+        call_soon: Callable[[Callable[[], None]], object],
+        back_up: Callable[[], None] = _nothing,
     ):
-        """compact: blocks, any thread. call_soon: the loop's; what it calls runs after the present tick's commit."""
+        """compact, back_up: block, any thread. call_soon: the loop's; what it calls runs after the present tick's
+        commit."""
         self._store = store
         self._compact = compact
+        self._back_up = back_up
+        self._turn = Lock()  # one save at a time
         self._call_soon = call_soon
         self.saved_at_seconds = store.now_ms() // 1000  # what recovery found is durable
         self.save = Work()
         self.compaction = Work()
 
     def save_now(self) -> None:
-        """Make durable what is committed. Blocks; any thread. Raises StorageError, ReadOnlyError."""
-        work = self.save
-        work.began = monotonic()
+        """Make durable what is committed, and back it up. Blocks; any thread. CommandError if another save is under
+        way; StorageError, ReadOnlyError and what else a backup raises."""
+        if not self._turn.acquire(blocking=False):
+            raise CommandError(IN_PROGRESS)
         try:
+            self._save(self._back_up)
+        finally:
+            self._turn.release()
+
+    def sync_now(self) -> None:
+        """Only make durable what is committed. Blocks; any thread. Raises StorageError, ReadOnlyError."""
+        self._save(_nothing)
+
+    def _save(self, then: Callable[[], None]) -> None:
+        now_ms = self._store.now_ms()
+
+        def act() -> None:
             self._store.sync()
-        except BaseException:
-            work.is_good = False
-            raise
-        work.is_good = True
-        work.times += 1
-        work.seconds = int(monotonic() - work.began)
-        self.saved_at_seconds = self._store.now_ms() // 1000
+            then()
+
+        self.save.carry_out(act)
+        self.saved_at_seconds = now_ms // 1000
 
     def begin_save(self) -> bool:
         """Save in a thread what this tick commits, too. Returns False if that is under way already."""
@@ -71,16 +106,7 @@ class Saving:
         return self._begin(self.compaction, self._compact_now, "flin-rewrite")
 
     def _compact_now(self) -> None:
-        work = self.compaction
-        work.began = monotonic()
-        try:
-            self._compact()
-        except BaseException:
-            work.is_good = False
-            raise
-        work.is_good = True
-        work.times += 1
-        work.seconds = int(monotonic() - work.began)
+        self.compaction.carry_out(self._compact)
 
     def _begin(self, work: Work, act: Callable[[], None], name: str) -> bool:
         if work.is_running:

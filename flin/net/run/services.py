@@ -142,6 +142,7 @@ def make_services(
     engine_statistics: Callable[[], Mapping[str, Any]] = dict,
     expiring: Callable[[], ExpiringSteps] = no_expiries,
     compact: Callable[[], None] = nothing_to_do,
+    back_up: Callable[[], None] = nothing_to_do,
     event_loop: str = "asyncio",
     startup_memory_bytes: int = 0,
 ) -> Services:
@@ -174,7 +175,7 @@ def make_services(
         damage=Damage(config.options.dir),
         slowlog=Slowlog(),
         latency=Latency(),
-        saving=Saving(store, compact, call_soon),
+        saving=Saving(store, compact, call_soon, back_up),
         waiters=Waiters(pending),
         pubsub=pubsub,
         users=users,

@@ -54,6 +54,8 @@ class ServerOptions:
     port: int = 6380
     bind: tuple[str, ...] = ("127.0.0.1",)
     dir: str = "flin-data"
+    backup_dir: str = ""  # where SAVE and BGSAVE add backups; empty: they make none
+    backup_keep: int = 0  # how many backups stay; 0: all
     sync: SyncMode = "interval"
     memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
     shards: int | None = None  # None: what the directory has, or the engine's default
@@ -114,6 +116,8 @@ class ServerOptions:
             raise ConfigError("bind names no address")
         if not self.dir or "\0" in self.dir:
             raise ConfigError(f"dir is {self.dir!r}, which names no directory")
+        if "\0" in self.backup_dir:
+            raise ConfigError(f"backup_dir is {self.backup_dir!r}, which names no directory")
         if self.enable_debug_command not in DEBUG_COMMAND:
             raise ConfigError(
                 f"enable_debug_command is {self.enable_debug_command!r}, it must be one of {', '.join(DEBUG_COMMAND)}"
@@ -194,6 +198,7 @@ MIN_BULK_BYTES: Final = 512 << 10
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "memory_limit": (16 << 20, 1 << 50),
+    "backup_keep": (0, 1_000_000),
     "value_threshold": (0, MAX_VALUE_THRESHOLD),
     "databases": (1, 16),  # the internal namespaces that are set aside for them
     "maxclients": (1, 1_000_000),
@@ -461,6 +466,8 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         lambda config: _REDIS_SYNC_NAMES[config.options.sync], choice_of("everysec", "always", "no")
     ),
     b"appendonly": constant(b"yes", yes_or_no),
+    b"backup-dir": option("backup_dir", refusal=PROTECTED),
+    b"backup-keep": option("backup_keep", refusal=IMMUTABLE),
     b"bind": Parameter(lambda config: " ".join(config.options.bind).encode()),
     b"buffers-share": option("buffers_share"),
     b"client-output-buffer-limit": Parameter(

@@ -102,6 +102,23 @@ def test_rename_replaces(place: Place) -> None:
     again.close()
 
 
+def test_a_second_name(place: Place) -> None:
+    fs, directory = place
+    fs.make_directory(join(directory, "other"))
+    first, second = join(directory, "first"), join(join(directory, "other"), "second")
+    _write(fs, first, b"abc")
+    fs.link(first, second)
+    with pytest.raises(FileExistsError):
+        fs.link(first, second)
+    with pytest.raises(FileNotFoundError):
+        fs.link(join(directory, "absent"), join(directory, "new"))
+    fs.remove(first)
+    assert fs.names(join(directory, "other")) == ["second"]
+    reader = fs.open(second)
+    assert reader.pread(9, 0) == b"abc"
+    reader.close()
+
+
 def test_a_removed_file_stays_readable(place: Place) -> None:
     fs, directory = place
     path = join(directory, "f")
@@ -192,6 +209,7 @@ def test_a_locked_directory_is_no_path(place: Place, how: str) -> None:
         lambda: fs.create_segment(join(directory, "new")),
         lambda: fs.open(path),
         lambda: fs.rename(path, join(directory, "other")),
+        lambda: fs.link(path, join(directory, "new")),
         lambda: fs.remove(path),
         lambda: fs.names(directory),
         lambda: fs.is_file(path),
@@ -238,6 +256,7 @@ CALLS: dict[str, Callable[[OsFileSystem, str], object]] = {
     "create_segment": lambda fs, d: fs.create_segment(join(d, "new")).write(b"new", 0),
     "open": lambda fs, d: fs.open(join(d, "f")).pread(9, 0),
     "rename": lambda fs, d: fs.rename(join(d, "f"), join(d, "new")),
+    "link": lambda fs, d: fs.link(join(d, "f"), join(d, "new")),
     "remove": lambda fs, d: fs.remove(join(d, "f")),
     "names": lambda fs, d: fs.names(d),
     "is_file": lambda fs, d: fs.is_file(join(d, "f")),

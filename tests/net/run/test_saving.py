@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flin.errors import StorageError
+from flin.errors import CommandError, StorageError
 from flin.net.run.saving import Saving
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.net.fake_store import FakeStore
@@ -83,3 +83,38 @@ def test_a_compaction() -> None:
     assert compacted.wait(PATIENCE_SECONDS)
     wait_until(lambda: not saving.compaction.is_running, "it ends")
     assert saving.compaction.times == 1
+
+
+def test_a_backup_is_made_after_the_sync_and_one_at_a_time() -> None:
+    store, steps = FakeStore(), list[str]()
+    store.sync = lambda: steps.append("sync")  # type: ignore[method-assign]
+    begun, may_end = threading.Event(), threading.Event()
+
+    def back_up() -> None:
+        steps.append("backup")
+        begun.set()
+        assert may_end.wait(PATIENCE_SECONDS)
+
+    saving = Saving(store, lambda: None, at_once, back_up)
+    assert saving.begin_save()
+    assert begun.wait(PATIENCE_SECONDS)
+    with pytest.raises(CommandError, match="already in progress"):
+        saving.save_now()
+    saving.sync_now()
+    may_end.set()
+    wait_until(lambda: not saving.save.is_running, "it ends")
+    assert steps == ["sync", "backup", "sync"]
+
+
+def test_a_backup_that_fails_is_a_save_that_failed() -> None:
+    def back_up() -> None:
+        raise StorageError("back up into", "there", OSError(28, "No space left"))
+
+    saving = Saving(FakeStore(), lambda: None, at_once, back_up)
+    saved_at = saving.saved_at_seconds
+    with pytest.raises(StorageError):
+        saving.save_now()
+    assert (saving.save.is_good, saving.save.times, saving.saved_at_seconds) == (False, 0, saved_at)
+    assert saving.begin_save(), "the next one may be made"
+    wait_until(lambda: not saving.save.is_running, "it ends")
+    assert not saving.save.is_good

@@ -1,0 +1,162 @@
+"""Making a backup: what the directory of backups lacks is copied into it, then an entry says what belongs together.
+
+The files that earlier backups brought are not copied again. Each life of a database makes other names (its epoch), but
+a directory that was copied by other means has two lives of the same epoch. So the ends of a file that is there are
+compared with those of the database's own: segments begin with random bytes, tables end with checksums.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from flin.engine.backup.catalogue import Catalogue
+from flin.engine.backup.checkpoint import refuse_inside
+from flin.engine.backup.entry import Entry, StoredFile
+from flin.engine.backup.file_copy import copy_file
+from flin.engine.checksum import crc32
+from flin.engine.disk.fs import FileSystem, append_all, join
+from flin.engine.disk.lock import lock_directory
+from flin.engine.tree.capture import Capture
+from flin.engine.tree.store import Store
+from flin.errors import StorageError
+
+COMPARED_BYTES: Final = 4096
+"""Bytes of each end of a file that is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup in a directory of backups."""
+
+    path: str
+    """The directory of backups."""
+    number: int
+    made_at_ms: int
+    """Milliseconds since 1970."""
+    sequence: int
+    """The number of the last write in it; writes are numbered from 1 on."""
+    files: int
+    bytes: int
+    """The size of all its files, also of those that other backups share."""
+    reused_files: int
+    """How many of its files were there already as it was made."""
+    copied_bytes: int
+    """What it added to the directory."""
+
+
+def backup_of(path: str, entry: Entry) -> Backup:
+    size = sum(file.size for file in entry.files)
+    numbers = (entry.number, entry.made_at_ms, entry.sequence)
+    return Backup(path, *numbers, len(entry.files), size, entry.reused_files, entry.copied_bytes)
+
+
+def make_backup(store: Store, path: str, keep: int | None, *, verify: bool) -> Backup:
+    """Back the store up. What fails leaves the backups that were there, and files that the next one removes."""
+    if keep is not None and (type(keep) is not int or keep < 1):
+        raise ValueError(f"keep must be a whole number above 0, or None, not {keep!r}")
+    refuse_inside(store, path)
+    fs = store.options.fs
+    catalogue = Catalogue(fs, path)
+    catalogue.create()
+    lock = lock_directory(fs, path, store.now_ms())
+    try:
+        entry = _make(store, catalogue)
+        if verify:
+            for problem in catalogue.verify([entry.number]):
+                raise problem
+        if keep is not None:
+            catalogue.prune(keep)
+    except OSError as error:
+        raise StorageError("back up into", path, error) from error
+    finally:
+        lock.release()
+    return backup_of(path, entry)
+
+
+def _make(store: Store, catalogue: Catalogue) -> Entry:
+    before = catalogue.entries()
+    known = {file.name: file for entry in before for file in entry.files}
+    catalogue.remove_unnamed(before)
+    with store.capture() as capture:
+        if before and before[-1].manifest.database_id != capture.manifest.database_id:
+            raise StorageError("back up into", catalogue.path, "it has backups of another database; name another one")
+        copying = _Copying(store, catalogue, known)
+        try:
+            entry = copying.entry(capture, before[-1].number + 1 if before else 1)
+            store.options.fs.sync_directory(catalogue.files)
+            store.check_open()
+            catalogue.add(entry)
+        except BaseException as error:  # an interrupt, too
+            copying.undo()
+            if isinstance(error, OSError):
+                store.check_open()  # that is why, then
+            raise
+    return entry
+
+
+class _Copying:
+    """The files of one backup."""
+
+    def __init__(self, store: Store, catalogue: Catalogue, known: dict[str, StoredFile]) -> None:
+        self._store = store
+        self._fs: FileSystem = store.options.fs
+        self._catalogue = catalogue
+        self._known = known
+        self._made: set[str] = set()
+
+    def entry(self, capture: Capture, number: int) -> Entry:
+        """Copy what is not there yet."""
+        stored = [self._stored(name, size) for name, size in capture.files.items()]
+        reused = len(stored) - len(self._made)
+        stored.append(self._last(capture))
+        copied = sum(file.size for file in stored if file.name in self._made)
+        files = tuple(sorted(stored))
+        return Entry(number, self._store.now_ms(), capture.sequence, copied, reused, capture.manifest, files)
+
+    def undo(self) -> None:
+        """Remove what was copied. An entry may name it, if only the sync after its rename failed: then all of it
+        stays."""
+        with suppress(OSError):
+            if all(file.name not in self._made for entry in self._catalogue.entries() for file in entry.files):
+                for name in self._made:
+                    self._fs.remove(join(self._catalogue.files, name))
+
+    def _stored(self, name: str, size: int) -> StoredFile:
+        old, new = join(self._store.directory, name), join(self._catalogue.files, name)
+        there = self._known.get(name)
+        if there is None or not self._fs.is_file(new):
+            self._made.add(name)
+            return StoredFile(name, *copy_file(self._fs, old, new, size, self._store.check_open))
+        wanted = size or self._fs.file_size(old)
+        if there.size != wanted or self._ends(old, wanted) != self._ends(new, wanted):
+            raise self._another(name)
+        return there
+
+    def _last(self, capture: Capture) -> StoredFile:
+        if capture.last_name in self._known:
+            raise self._another(capture.last_name)
+        data = capture.last_segment
+        self._made.add(capture.last_name)
+        file = self._fs.create(join(self._catalogue.files, capture.last_name))
+        try:
+            append_all(file, data)
+            file.sync()
+        finally:
+            file.close()
+        return StoredFile(capture.last_name, len(data), crc32(data))
+
+    def _another(self, name: str) -> StorageError:
+        reason = (
+            f"its {name} is another file than the database's: it has backups of a copy that was made by other means"
+        )
+        return StorageError("back up into", self._catalogue.path, f"{reason}; name another directory")
+
+    def _ends(self, path: str, size: int) -> tuple[bytes, bytes]:
+        file = self._fs.open(path)
+        try:
+            part = min(size, COMPARED_BYTES)
+            return file.pread(part, 0), file.pread(part, size - part)
+        finally:
+            file.close()

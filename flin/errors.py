@@ -147,6 +147,16 @@ class CodecError(FlinError, ValueError):
     """A typed view cannot encode a key (NaN, say), or finds bytes that are not of its type."""
 
 
+class ImportDataError(FlinError):
+    """A line or a record of a file that is to be imported is none."""
+
+    def __init__(self, path: str, place: str, reason: str) -> None:
+        super().__init__(f"{path}, {place}: {reason}")
+        self.path = path
+        self.place = place
+        self.reason = reason
+
+
 class LimitError(FlinError):
     """Something is larger than Flin allows."""
 

@@ -66,6 +66,14 @@ NET: Final = [
 """Of flin.net."""
 
 
+TRANSFER: Final = [
+    "record",
+    "ndjson",
+    "compact",
+    "exporting importing",
+]
+"""Of flin.transfer."""
+
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock",
     "assignment group_copies",
@@ -100,6 +108,8 @@ FLOORS: Final = [
     *floors_of("flin.objects", OBJECTS),
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of programs that use it
     *floors_of("flin.net", NET),
+    ["flin.transfer"],
+    *floors_of("flin.transfer", TRANSFER),
     ["flin.cluster"],
     *floors_of("flin.cluster", CLUSTER),
     ["flin.bench"],

@@ -17,6 +17,9 @@ from flin.cli import (
     compact,
     dump,
     exit_code,
+    export,
+    importing,
+    keys,
     repair,
     resize,
     restore,
@@ -37,6 +40,9 @@ Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
   flin checkpoint DIR NEW   make a second database of a closed one, at once
   flin backup DIR BACKUP    add a backup of a closed database to others
   flin restore BACKUP NEW   make a database of a backup
+  flin export DIR FILE      write every key of a closed database into a file
+  flin import FILE DIR      make a database of such a file
+  flin get, put, delete, scan DIR …   single keys of a closed database
   flin resize DIR NEW       copy a database to another number of workers
   flin check DIR            read and verify a whole database, changing nothing
   flin repair DIR           save what is left of a damaged database into a new one
@@ -59,7 +65,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(serve, resize, checkpoint, backup, restore),
+        *(serve, resize, checkpoint, backup, restore, export, importing, keys),
         *(check, repair, dump, stats, compact, bench),
     ):
         module.add_parser(commands)

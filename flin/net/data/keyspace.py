@@ -260,18 +260,18 @@ class Keyspace:
             yield from self.count()
 
     def pages(
-        self, after: bytes | None = None, *, stop: bytes | None = None
+        self, after: bytes | None = None, *, stop: bytes | None = None, values: bool = False
     ) -> Iterator[tuple[list[bytes], list[Live]]]:
         """Live keys above `after` and below `stop` with their entries, in order, a page at a time, as of this call.
 
         Keys that expire before their page is reached are left out, so a page may be empty. The pending batch is
         committed first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid
-        over that state. An entry tells its expiry and tag: its value may be a pointer.
+        over that state. An entry tells its expiry and tag; without `values` its value may be a pointer.
         """
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
-        return self._live_pages(self.frozen_pages(begin, end, values=False))
+        return self._live_pages(self.frozen_pages(begin, end, values=values))
 
     def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False, values: bool = True) -> Iterator[Page]:
         """The entries of these stored keys, expired ones and tombstones of the pending batch among them: as `pages`."""

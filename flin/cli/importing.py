@@ -1,0 +1,108 @@
+"""`flin import`: makes a database of an export, or adds one to a database."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Final
+
+from flin.cli import exit_code
+from flin.cli.closed import opened
+from flin.cli.export import STANDARD
+from flin.cli.parsing import Commands, UsageError, add_command, database_directory, new_directory
+from flin.cli.ticker import Ticker
+from flin.cluster.groups import read_groups
+from flin.cluster.staging import Staging
+from flin.engine.disk.file_name import UNFINISHED
+from flin.engine.disk.fs import OsFileSystem
+from flin.engine.options import wall_clock_ms
+from flin.errors import FlinError
+
+if TYPE_CHECKING:
+    from flin.transfer.record import Record
+
+HEAD_BYTES: Final = 8
+
+SUMMARY = "make a database of an export"
+DETAILS = """\
+Reads what `flin export` has written, in either format, or lines of JSON that another program wrote (docs/export.md),
+into DIR, an empty or absent directory. All of it is imported or nothing: the first line that is none ends the command,
+which names it, and leaves DIR without a database.
+
+With --merge DIR is a database that is there: keys of the file replace those of the same name, others stay. If that is
+interrupted, the keys before are there; import the file again, which changes nothing but the rest."""
+EXAMPLES = """\
+  flin import data.ndjson data
+  gunzip -c data.ndjson.gz | flin import - data
+  flin import more.ndjson data --merge"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "import", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("file", metavar="FILE", help="the file to read; - for the standard input")
+    parser.add_argument("directory", metavar="DIR", help="the new database's directory, empty or absent")
+    parser.add_argument("--merge", action="store_true", help="add to the database in DIR")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with input_of(arguments.file) as file:
+        if arguments.merge:
+            directory = database_directory(arguments.directory)
+            if read_groups(directory):
+                raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
+            return add(file, arguments.file, directory, directory)
+        target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
+        staging = Staging(target, 1, OsFileSystem())
+        (inside,) = staging.begin()
+        try:
+            code = add(file, arguments.file, inside, target)
+            staging.finish()
+        except BaseException:
+            shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
+            raise
+        return code
+
+
+def add(file: IO[bytes], path: str, directory: str, shown: str) -> int:
+    from flin.transfer.importing import Import  # what the server is made of, which the other commands do without
+
+    with opened(directory, create=True) as database:
+        adding = Import(database, path)
+        try:
+            with Ticker("importing", lambda: f"{adding.added:,} keys"):
+                adding.add_all(records_of(file, path))
+        except FlinError:
+            if directory == shown:
+                print(f"flin: {adding.added:,} keys were imported before; import the file again", file=sys.stderr)
+            raise
+    expired = f"; {adding.expired:,} have expired" if adding.expired else ""
+    print(f"{adding.added:,} keys were imported into {shown}{expired}")
+    return exit_code.OK
+
+
+def records_of(file: IO[bytes], path: str) -> Iterator[Record]:
+    """Its first bytes say of which format it is."""
+    from flin.transfer import compact, ndjson
+
+    assert isinstance(file, io.BufferedReader)
+    if file.peek(HEAD_BYTES)[:HEAD_BYTES] == compact.MAGIC:
+        return compact.read(file, path)
+    return ndjson.read(file, path, wall_clock_ms())
+
+
+@contextmanager
+def input_of(path: str) -> Iterator[IO[bytes]]:
+    if path == STANDARD:
+        yield sys.stdin.buffer
+        return
+    if not os.path.exists(path):
+        raise UsageError(f"there is no file {path!r}")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory: name a file that flin export has written")
+    with open(path, "rb") as file:
+        yield file

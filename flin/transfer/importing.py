@@ -1,0 +1,108 @@
+"""Records into a database. A key that is there is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from flin.engine.engine import Engine, store_of
+from flin.engine.entry import make_entry
+from flin.engine.tree.store import Store
+from flin.errors import ImportDataError, LimitError, PayloadError
+from flin.net.batch.namespaces import MAX_DATABASES
+from flin.net.batch.pending import Pending
+from flin.net.data.databases import Databases
+from flin.net.data.rdb_values import put
+from flin.rdb import dump
+from flin.rdb.value import Hash, List, Set, SortedSet, Stream, Value
+from flin.transfer.record import STRING, Record
+
+_TYPES: Final = {"hash": Hash, "list": List, "set": Set, "sorted set": SortedSet, "stream": Stream}
+
+MAX_VALUE_BYTES: Final = 1 << 32
+"""What a collection may take while it is decoded."""
+
+
+class _Raising:
+    """A store whose refusals are kept: the pending batch, made for a server, only tells its clients of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.refusal: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put(self, key: bytes, value: bytes) -> int:
+        return self.commit({key: value})
+
+    def commit(self, batch: Any, ranges: Any = ()) -> int:
+        try:
+            return self._store.commit(batch, ranges)
+        except Exception as error:
+            self.refusal = error
+            raise
+
+
+class Import:
+    """`add` records, then `end`; `added` and `expired` count them."""
+
+    def __init__(self, engine: Engine, path: str) -> None:
+        """path: of the file, for errors."""
+        self._path: Final = path
+        self._store: Final = _Raising(store_of(engine))
+        self._pending: Final = Pending(self._store)
+        self._databases: Final = Databases(self._store, self._pending, MAX_DATABASES, 0)
+        self._databases.block_reads(blocking=True)
+        self.added = 0
+        self.expired = 0
+
+    def add_all(self, records: Iterable[Record]) -> None:
+        """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection that is
+        none."""
+        for record in records:
+            self.add(record)
+        self.end()
+
+    def add(self, record: Record) -> None:
+        if 0 < record.expires_at_ms <= self._pending.now_ms:
+            self.expired += 1
+            return
+        keyspace = self._databases.keyspaces[record.database]
+        before = keyspace.entry(record.key)
+        if record.kind == STRING:
+            if before is not None:
+                keyspace.note_gone(before)
+            keyspace.put(record.key, make_entry(record.payload, record.expires_at_ms))
+        else:
+            value = self._decoded(record)
+            if before is not None:
+                keyspace.note_gone(before)
+                keyspace.delete(record.key)
+            put(keyspace, record.key, value, record.expires_at_ms)
+        self.added += 1
+        if self._pending.is_full:
+            self._commit()
+
+    def _decoded(self, record: Record) -> Value:
+        try:
+            value = dump.decode(record.payload, MAX_VALUE_BYTES)
+        except (PayloadError, LimitError) as error:
+            raise ImportDataError(self._path, record.place, f"the value of {record.key!r}: {error}") from error
+        if type(value) is not _TYPES[record.kind]:
+            raise ImportDataError(self._path, record.place, f"the value of {record.key!r} is no {record.kind}")
+        return value
+
+    def end(self) -> None:
+        """Make all of it durable."""
+        self._commit()
+        self._store.sync()
+
+    def _commit(self) -> None:
+        self._pending.commit()
+        error, self._store.refusal = self._store.refusal, None
+        if error is not None:
+            raise error
+        for keyspace in self._databases.keyspaces:
+            if keyspace.live:
+                keyspace.objects.forget_all()

@@ -136,7 +136,9 @@ class ReentrantCallError(FlinError):
 
 
 class ConflictError(FlinError):
-    """A value is not what the operation needs. Example: an increment of text."""
+    """A value is not what the operation needs. Example: an increment of text.
+
+    Or somebody has written what a transaction has read: begin it once more (docs/transactions.md)."""
 
 
 class StallTimeout(FlinError):

@@ -26,6 +26,7 @@ from flin.objects.list_position import FIRST_INDEX
 from flin.objects.meta import ListMeta, decode_meta
 from flin.objects.score import encode_score
 from flin.testing import SimulatedDisk
+from tests import options_page
 from tests.engine.wal_segment import Segment
 from tests.source import ROOT
 
@@ -111,6 +112,25 @@ def test_the_python_of_the_encryption_page(tmp_path: Path, monkeypatch: pytest.M
     assert len(blocks) == 2
     with flin.engine.open("data", encryption_key=names["new_key"]) as db:
         assert db[b"name"] == b"value"
+
+
+# Pages whose snippets run, in order, as one program.
+
+
+@pytest.mark.parametrize("name", ["transactions", "options"])
+def test_the_snippets_of_the_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for snippet in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        exec(compile(snippet, f"docs/{name}.md", "exec"), names)
+    if not names["db"].closed:
+        assert names["db"].verify() == []
+        names["db"].close()
+
+
+def test_every_option_is_told() -> None:
+    assert options_page.PATH.read_text("utf-8") == options_page.page(), "python -m tests.options_page writes it"
 
 
 # README.md

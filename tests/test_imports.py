@@ -43,6 +43,8 @@ ALSO = {
     ("flin.engine.background.sweep", "time.sleep"): "of no time: lets other threads in",
     ("flin.engine.tree.turns", "time.sleep"): "pauses of a writer while another thread is in the middle of a write",
     ("flin.engine.tree.dropped_memtables", "time.sleep"): "pauses between slices of freed entries",
+    ("flin.engine.transaction", "time.sleep"): "a pause before a transaction is tried again",
+    ("flin.engine.transaction", "random.uniform"): "how long that is",
     ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",
     ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.background.maintenance", "time.sleep"): "the same",

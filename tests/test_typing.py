@@ -14,10 +14,11 @@ USE = """
 import os
 from collections.abc import Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from pathlib import Path
 
 import flin.engine
-from flin.engine import LockedError, Snapshot, WriteBatch
+from flin.engine import LockedError, Snapshot, Transaction, WriteBatch
 
 flin.engine.open("x", sync="bad")  # error: Argument "sync" to "open" has incompatible type "Literal['bad']"
 flin.engine.open("x", runner="process")  # error: Argument "runner" to "open" has incompatible type
@@ -77,6 +78,28 @@ newest: list[bytes] = db.snapshot().list(b"k")[-10:]
 newest = db.list(b"k")[0]  # error: Incompatible types in assignment
 both: AbstractSet[bytes] = db.set(b"k") & db.snapshot().set(b"l")
 db.set(b"k").add(b"a")  # error: "SetView" has no attribute "add"
+
+with db.transaction(sync=True) as transaction:
+    reads(transaction, db.snapshot(), transaction)
+    count: int = transaction.incr(b"n", ttl=timedelta(minutes=1))
+
+
+@db.transactional(retries=3)
+def move(t: Transaction, source: bytes, *, target: bytes) -> bytes:
+    t[target] = t.pop(source)
+    return t[target]
+
+
+class Counter:
+    @db.transactional()
+    def add(self, t: Transaction, amount: int) -> int:
+        return t.incr(b"counter", amount)
+
+
+moved: bytes = move(b"a", target=b"b")
+moved = move("a", target=b"b")  # error: Argument 1 to "__call__" of "Transactional" has incompatible type "str"
+counted: int = Counter().add(5)
+Counter().add(b"5")  # error: Argument 1 to "add" of "Counter" has incompatible type "bytes"
 
 try:
     with db.snapshot() as view, db.write_batch() as batch:

@@ -36,6 +36,7 @@ stdout, progress to stderr.
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
   flin bench pubsub       the cost of a message to nobody, one or many subscribers, beside redis-server
+  flin bench transactions the cost of transactions beside plain writes, alone and in threads
   flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9
   flin bench scale        the same for a whole life of many keys or bytes: load, overwrite, delete; resumable"""
 EXAMPLES = """\
@@ -71,6 +72,7 @@ def add_parser(commands: Commands) -> None:
     _add_steps(more)
     _add_types(more)
     _add_pubsub(more)
+    _add_transactions(more)
     _add_load(more)
     _add_scale(more)
 
@@ -178,6 +180,17 @@ server's own process for each message that somebody gets. Takes about two minute
     _add_common(parser)
     parser.add_argument("--quick", action="store_true", help="few messages, one round: some seconds")
     parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
+
+
+def _add_transactions(more: Commands) -> None:
+    details = """\
+Puts, batches and transactions on one engine in this process, in turn: the processor time of one operation, and how
+often a transaction was tried when four threads change any of many keys, or all the same one. Takes half a minute."""
+    examples = "  flin bench transactions --rounds 9"
+    parser = add_command(more, "transactions", run_transactions, "the cost of transactions", details, examples)
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help="few operations, one round: a second")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 5)")
 
 
 def _add_load(more: Commands) -> None:
@@ -418,6 +431,23 @@ def run_pubsub(arguments: argparse.Namespace) -> int:
     for failure in result.failures:
         _say(failure)
     return exit_code.PROBLEMS if result.failures else exit_code.OK
+
+
+def run_transactions(arguments: argparse.Namespace) -> int:
+    from flin.bench import report, transactions
+    from flin.bench.progress import Progress
+
+    settings = transactions.QUICK if arguments.quick else transactions.Settings()
+    settings = replace(
+        settings,
+        rounds=arguments.rounds or settings.rounds,
+        memory_bytes=arguments.memory_limit or settings.memory_bytes,
+    )
+    with _scratch(arguments) as scratch:
+        result = transactions.run(settings, scratch, Progress(settings.steps()))
+    print(transactions.table(result))
+    _write_json(arguments, report.document("transactions", asdict(settings), result.to_json()))
+    return exit_code.OK
 
 
 def run_load(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from flin.engine.batch import WriteBatch
 from flin.engine.engine import Engine, open  # the name that dbm and shelve use too
 from flin.engine.options import Options
 from flin.engine.snapshot import Snapshot
+from flin.engine.transaction import Transaction
 from flin.errors import (
     ClosedError,
     CodecError,
@@ -56,6 +57,7 @@ __all__ = [
     "Snapshot",
     "StallTimeout",
     "StorageError",
+    "Transaction",
     "WriteBatch",
     "WrongKeyError",
     "backups",

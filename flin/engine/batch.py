@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
+from typing import Self
 
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
+from flin.engine.catalog.generation import copy_bounded
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, make_entry
 from flin.engine.key import USER_END
-from flin.engine.memtable import Memtable
+from flin.engine.memtable import FIRST_ENTRIES, PAGE_ENTRIES, Memtable
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.prefixed import PrefixedBatch
 from flin.engine.read.merge import Source, merge_pages
@@ -30,8 +32,11 @@ class WriteBatch(WritableView, TypedBatches):
     in one thread at a time.
     """
 
-    def __init__(self, below: View, commit: Callable[[Memtable], None]) -> None:
-        """`below` is read where the batch says nothing. `commit` is given the memtable at the end."""
+    _name = "write batch"
+
+    def __init__(self, below: View, commit: Callable[..., None]) -> None:
+        """`below` is read where the batch says nothing. `commit` is given the memtable at the end (and what a
+        transaction calls first)."""
         self._below = below
         self._commit = commit
         self._memtable = Memtable()
@@ -93,7 +98,7 @@ class WriteBatch(WritableView, TypedBatches):
         """Discard the writes. The batch cannot be used any more."""
         self._ended = True
 
-    def __enter__(self) -> WriteBatch:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -128,11 +133,29 @@ class WriteBatch(WritableView, TypedBatches):
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
     ) -> Iterator[Page]:
         self._check_open()
-        frozen = self._writes_so_far()  # later ones are not for this scan
-        mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
-        return merge_pages(
-            [mine, Source(self._below._pages(start, stop, reverse, None, values=values))], reverse=reverse
-        )
+        mine = self._memtable
+        if not mine:
+            return self._below._pages(start, stop, reverse, limit, values=values)
+        own, start, stop, count = self._own_pages(start, stop, reverse, limit)
+        most = None
+        if limit is not None and count is not None and not mine.deleted:
+            most = limit + count  # each of the batch's own entries hides one below at most
+        below = self._below._pages(start, stop, reverse, most, values=values)
+        return merge_pages([Source(own, list(mine.deleted)), Source(below)], reverse=reverse)
+
+    def _own_pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None
+    ) -> tuple[Iterable[Page], bytes, bytes, int | None]:
+        """Pages of the batch's own entries, which later writes do not change; the bounds within which they are
+        complete; and their number, if there are few: with a limit they need not be all."""
+        mine = self._memtable
+        if limit is not None:
+            size = min(2 * limit + FIRST_ENTRIES, PAGE_ENTRIES)
+            bounded = copy_bounded(mine, start, stop, reverse, size, limit)
+            if bounded is not None:
+                page, start, stop = bounded
+                return [page], start, stop, len(page[0])
+        return self._writes_so_far().pages(start, stop, reverse=reverse), start, stop, None
 
     def _writes_so_far(self) -> Memtable:
         return Memtable(dict(self._memtable.entries), self._memtable.deleted)
@@ -148,4 +171,4 @@ class WriteBatch(WritableView, TypedBatches):
 
     def _check_open(self) -> None:
         if self._ended:
-            raise ClosedError("the write batch was committed or discarded")
+            raise ClosedError(f"the {self._name} was committed or discarded")

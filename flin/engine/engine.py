@@ -40,6 +40,8 @@ from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
+from flin.engine.transaction import Decorator, Transaction
+from flin.engine.tree.recent_writes import RecentWrites
 from flin.engine.tree.rotation import rotate
 from flin.engine.tree.store import Store
 from flin.engine.typed import TypedEngines
@@ -193,6 +195,26 @@ class Engine(Updates, TypedEngines, Memoizing):
         check_sync(sync)
         self._check_open()
         return WriteBatch(self, lambda memtable: self._commit(memtable.entries, memtable.ranges, sync))
+
+    def transaction(self, *, sync: bool | None = None) -> Transaction:
+        """`with db.transaction() as t`: reads and writes through t are as if nobody else did anything meanwhile. If
+        somebody did, and it matters, ConflictError. docs/transactions.md."""
+        check_sync(sync)
+        return Transaction(
+            self,
+            self._store,
+            lambda memtable, check: self._commit(memtable.entries, memtable.ranges, sync, check=check),
+        )
+
+    def transactional(self, *, retries: int = 10, sync: bool | None = None) -> Decorator:
+        """`@db.transactional(retries=10)`: each call of the function runs in a transaction, which it gets as its first
+        argument; after a conflict once more, up to this number of times. Then ConflictError.
+
+        Example: `@db.transactional()` before `def move(t, source, target): t[target] = t.pop(source)`, and then
+        `move(b"a", b"b")`.
+        """
+        check_sync(sync)
+        return Decorator(lambda: self.transaction(sync=sync), retries)
 
     def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the keys from start (inclusive) to stop (exclusive): one small write, however many keys there are."""
@@ -385,7 +407,13 @@ class Engine(Updates, TypedEngines, Memoizing):
         return self._store.scan(start, stop, reverse=reverse, limit=limit, values=values)
 
     def _commit(
-        self, points: Mapping[bytes, Entry], ranges: Sequence[Range], sync: bool | None, *, plain: bool | None = None
+        self,
+        points: Mapping[bytes, Entry],
+        ranges: Sequence[Range],
+        sync: bool | None,
+        *,
+        plain: bool | None = None,
+        check: Callable[[RecentWrites], None] | None = None,
     ) -> None:
         """Commit, and wait for the disk if this write asks for it."""
         check_sync(sync)
@@ -395,7 +423,7 @@ class Engine(Updates, TypedEngines, Memoizing):
         waits = self._sync_always if sync is None else sync
         if waits:
             self._store.check_sync()
-        position = self._store.commit(points, ranges, plain=plain)
+        position = self._store.commit(points, ranges, plain=plain, check=check)
         if waits:
             self._store.sync(position)
 

@@ -62,7 +62,8 @@ class Options:
     """Where flushes and compactions run: in helper processes (auto: in a thread if these cannot start), in a thread,
     or inline, in the thread whose write made them necessary."""
     compression: Compression = "zstd"
-    """The compression of compacted tables. Flushed tables are not compressed, since they are rewritten soon."""
+    """The compression of merged tables. A flush compresses only if its entries have 512 bytes and more on average: what
+    it writes is merged soon."""
     block_size_bytes: int = 8192
     """The size of a data block before compression: what one cold lookup reads and decodes. With 4096 compression costs
     twice as much per entry, and scans are slower."""
@@ -84,8 +85,12 @@ class Options:
     """32 bytes, or a function that gives them when the database is opened: everything on the disk is encrypted then
     (docs/encryption.md). Fixed when the database is created; `Engine.rotate` changes the key."""
     fs: FileSystem = field(default_factory=OsFileSystem)
+    """The file system below; for tests a simulated disk (docs/testing.md)."""
     clock_ms: Callable[[], int] = wall_clock_ms
+    """Tells the time in whole milliseconds since 1970, with which expiries are compared; for tests a clock that they
+    move."""
     random_bytes: Callable[[int], bytes] = system_random_bytes
+    """Gives random bytes, for ids and salts; for tests the same ones each time."""
 
     def __post_init__(self) -> None:
         _check_choice("sync", self.sync, get_args(SyncMode))

@@ -32,9 +32,11 @@ class Visible(Protocol):
 
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
-    ) -> Iterable[tuple[list[bytes], list[bytes]]]: ...
+    ) -> Iterable[tuple[Iterable[bytes], list[bytes]]]: ...
 
-    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[list[bytes]]: ...
+    def _visible_keys(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None
+    ) -> Iterable[Iterable[bytes]]: ...
 
 
 class SeekableIterator(Unique, Generic[Item]):

@@ -10,7 +10,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
-from operator import index
+from operator import index, length_hint
 from typing import Any, Final, Literal, NoReturn, overload
 
 from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
@@ -229,7 +229,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
 
     def __len__(self) -> int:
         """The number of keys. It reads them all."""
-        return sum(map(len, self._visible_keys(b"", USER_END, False, None)))
+        return sum(map(length_hint, self._visible_keys(b"", USER_END, False, None)))
 
     def __bool__(self) -> bool:
         return self.first() is not None
@@ -254,7 +254,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
 
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
-    ) -> Iterable[tuple[list[bytes], list[bytes]]]:
+    ) -> Iterable[tuple[Iterable[bytes], list[bytes]]]:
         """User keys and values that are alive, page by page. What must be consistent is read before it returns."""
         if start >= stop or limit == 0:
             self._check_open()
@@ -267,8 +267,8 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             return (head,)  # type: ignore[return-value]  # as it is, without a generator
         return visible_pages(iter((head,)), self._now_ms(), self._value_at)
 
-    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[list[bytes]]:
-        """The keys of `_visible`, page by page; no value is read for them."""
+    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[Iterable[bytes]]:
+        """The keys of `_visible`, page by page; no value is read for them. A page may be a new iterator over a list."""
         if start >= stop or limit == 0:
             self._check_open()
             return ()

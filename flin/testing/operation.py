@@ -24,6 +24,7 @@ from flin.testing.model import Put as PutStep
 from flin.testing.model import State, Step, view
 from flin.testing.rule import COUNTER, KEYS, RULES, Draw, Rule, Write
 from flin.testing.run import WorkloadRun, check_retired, drop_retired
+from flin.testing.transaction import Transact
 
 __all__ = ["COUNTER", "KEYS", "RULES", "Draw", "Rule", "Write"]  # and the operations
 
@@ -576,7 +577,7 @@ class Replace(Rule):
 RULES.extend(
     (
         *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
-        *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Layer, Take, DeleteEach),
+        *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Transact, Fill, Layer, Take, DeleteEach),
         *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
         *(MakeCheckpoint, MakeBackup),
         *(Refused, Crash, Replace),

@@ -46,6 +46,8 @@ from flin.testing.operation import (
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
 from tests.engine.crash_corpus import CORPUS
+from tests.engine.histories import interleave
+from tests.engine.interleaved import Interleaving
 from tests.engine.test_crash import ALPHABET, VALUE_FILES, WITH_VALUES
 from tests.engine.test_faults import SETUPS as FAULTY_SETUPS
 from tests.engine.test_faults import WORKLOADS
@@ -520,6 +522,26 @@ def damaged_backups(tally: Tally) -> None:
     run.abandon()
 
 
+INTERLEAVINGS: Final = 150
+"""Each of 60 steps: the mutants are caught by the first 20 on average."""
+
+
+def interleaved_transactions(tally: Tally) -> None:
+    """Transactions in one thread, their steps among each other's and other writes, beside a model."""
+    tally.unit = "interleavings"
+    for seed in range(INTERLEAVINGS):
+        tally.count += 1
+        Interleaving(Random(seed)).run(60)
+
+
+def recorded_histories(tally: Tally) -> None:
+    """The same without the model: could what they saw have come of one after the other?"""
+    tally.unit = "recorded runs"
+    for seed in range(INTERLEAVINGS):
+        tally.count += 1
+        interleave(Random(seed), 40)
+
+
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
     *(reopened_workloads, lost_segments, concurrent_writes, past_failures, running_workloads, layered_workloads),
@@ -532,6 +554,8 @@ HUNTS: Final[tuple[Hunt, ...]] = (
         turned_bits,
         damaged_stretches,
         moved_files,
+        interleaved_transactions,
+        recorded_histories,
     ),
     *(copied_workloads, busy_copies, lives_of_copies, damaged_backups),
 )

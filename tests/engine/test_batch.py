@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -241,3 +242,35 @@ def test_an_ended_batch_says_so(open_engine: OpenEngine, end: str) -> None:
     for call in calls:
         with pytest.raises(ClosedError, match="the write batch was committed or discarded"):
             call()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_limited_scans_of_many_writes(seed: int) -> None:
+    """It reads no more of its own and of the engine's entries than the limit needs, whatever hides what."""
+    chance = Random(seed)
+    keys = [b"%04d" % number for number in range((5, 60, 700)[seed % 3])]
+    expected: dict[bytes, bytes] = {}
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", shards=chance.choice((1, 4))) as db:
+        for key in chance.sample(keys, len(keys) // 2):
+            db[key] = expected[key] = b"old"
+            if chance.random() < 0.01:
+                db.flush()
+        with db.write_batch() as batch:
+            for key in keys:
+                kind = chance.random()
+                if kind < 0.2:
+                    batch[key] = expected[key] = b"new"
+                elif kind < 0.4:
+                    batch.delete(key)
+                    expected.pop(key, None)
+                elif kind < 0.402:
+                    stop = chance.choice(keys)
+                    batch.delete_range(key, stop)
+                    expected = {each: value for each, value in expected.items() if not key <= each < stop}
+            for _ in range(40):
+                start, stop = sorted(chance.sample(keys, 2))
+                limit, reverse = chance.choice((1, 2, 10, 40, 300, None)), chance.random() < 0.5
+                wanted = sorted((pair for pair in expected.items() if start <= pair[0] < stop), reverse=reverse)[:limit]
+                assert list(batch.scan(start=start, stop=stop, limit=limit, reverse=reverse)) == wanted
+                found = list(batch.scan_keys(start=start, stop=stop, limit=limit, reverse=reverse))
+                assert found == [key for key, _ in wanted]

@@ -222,6 +222,46 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Read, then write, as one.
 
+    @rule(
+        reads=st.lists(st.one_of(keys, st.tuples(keys, keys)), max_size=3),
+        pairs=st.lists(st.tuples(keys, st.one_of(st.none(), values)), max_size=4),
+        meanwhile=st.one_of(st.none(), st.tuples(keys, values)),
+        form=forms,
+    )
+    def transaction(
+        self,
+        reads: list[bytes | tuple[bytes, bytes]],
+        pairs: list[tuple[bytes, bytes | None]],
+        meanwhile: tuple[bytes, bytes] | None,
+        form: Form,
+    ) -> None:
+        live = self.live()
+        transaction = self.engine.transaction()
+        for key, value in pairs:
+            if value is None:
+                assert transaction.pop(form(key), None) == live.pop(key, None)
+            else:
+                assert transaction.setdefault(form(key), form(value)) == live.setdefault(key, value)
+        for read in reads:
+            if isinstance(read, tuple):
+                start, stop = read
+                expected = [pair for pair in sorted(live.items()) if start <= pair[0] < stop]
+                assert list(transaction.scan(start=form(start), stop=form(stop))) == expected
+            else:
+                assert transaction.get(form(read)) == live.get(read)
+        changed = {key: live.get(key) for key, _ in pairs if self.live().get(key) != live.get(key)}
+        if meanwhile is not None:
+            self.put(*meanwhile, ttl=None, sync=None)
+            touched = [read if isinstance(read, tuple) else (read, read + b"\0") for read in (*reads, *dict(pairs))]
+            if transaction.writes and any(start <= meanwhile[0] < stop for start, stop in touched):
+                with pytest.raises(ConflictError):
+                    transaction.commit()
+                return
+        transaction.commit()
+        for key, now in changed.items():
+            self.model.pop(key, None)
+            self.model |= {} if now is None else {key: (now, 0)}
+
     @rule(key=keys, delta=st.integers(-10, 10))
     def incr(self, key: bytes, delta: int) -> None:
         old = self.live().get(key, b"0")

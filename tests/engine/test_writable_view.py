@@ -1,4 +1,4 @@
-"""The writing half of a mapping: an engine and a batch do what a dict does, step by step."""
+"""The writing half of a mapping: an engine, a batch and a transaction do what a dict does, step by step."""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ def _outcome(mapping: Any, name: str, arguments: tuple[Any, ...]) -> object:
 
 
 @given(st.dictionaries(keys, values), st.lists(steps, max_size=12), st.integers(0, 12))
-def test_a_batch_and_an_engine_do_what_a_dict_does(
-    before: dict[bytes, bytes], taken: list[tuple[Any, ...]], flushed_after: int
-) -> None:
+def test_they_do_what_a_dict_does(before: dict[bytes, bytes], taken: list[tuple[Any, ...]], flushed_after: int) -> None:
     disk = SimulatedDisk()
     with (
         flin.engine.open("/engine", fs=disk, runner="inline") as engine,
         flin.engine.open("/below", fs=disk, runner="inline") as below,
+        flin.engine.open("/beneath", fs=disk, runner="inline") as beneath,
     ):
-        engine.update(before)
-        below.update(before)
+        for each in (engine, below, beneath):
+            each.update(before)
         model = Ordered(before)
-        with below.write_batch() as batch:
+        with below.write_batch() as batch, beneath.transaction() as transaction:
+            views: list[Any] = [engine, batch, transaction]
             for number, (name, *arguments) in enumerate(taken):
                 wanted = _outcome(model, name, tuple(arguments))
-                assert _outcome(engine, name, tuple(arguments)) == wanted
-                assert _outcome(batch, name, tuple(arguments)) == wanted
-                assert dict(engine) == dict(batch) == model
-                assert len(engine) == len(batch) == len(model)
-                assert bool(engine) == bool(batch) == bool(model)
+                for view in views:
+                    assert _outcome(view, name, tuple(arguments)) == wanted
+                    assert dict(view) == model
+                    assert len(view) == len(model)
+                    assert bool(view) == bool(model)
                 if number == flushed_after:
-                    engine.flush()
-                    below.flush()
-            assert dict(below) == before, "nothing of the batch is seen before it commits"
-        assert dict(below) == model
+                    for each in (engine, below, beneath):
+                        each.flush()
+            assert dict(below) == dict(beneath) == before, "nothing is seen before it commits"
+        assert dict(below) == dict(beneath) == model
 
 
 def test_batch_writes_are_counted(open_engine: OpenEngine) -> None:

@@ -296,7 +296,7 @@ class Compactor:
     @holds_lock
     def _carry_out(self, compaction: Compaction) -> None:
         store, done = self._store, self.statistics
-        now_ms = store.now_ms()
+        now_ms = store.expired_ms()
         if compaction.trivial:
             store.install_compaction(lambda version: self._after(version, compaction, (), {}), now_ms)
             done.trivial_moves += 1

@@ -117,7 +117,7 @@ class FlushLane:
             len(store.state.active),
             generation.segments,
             self._large_options if _has_large_entries(generation) else self._options,
-            store.now_ms(),
+            store.expired_ms(),
             store.options.value_threshold,
             urgent,
         )

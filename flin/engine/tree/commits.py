@@ -7,7 +7,7 @@ trace in memory. Under the lock only the WAL's write waits for the disk, and not
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -32,6 +32,7 @@ from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.dead_stretches import DeadStretches
 from flin.engine.tree.dropped_memtables import DroppedMemtables
+from flin.engine.tree.recent_writes import Begun, Change, RecentWrites
 from flin.engine.tree.stall import LARGE_BYTES, SLOW_RUNS, stall_of
 from flin.engine.tree.turns import Turns
 from flin.engine.wal.frames import are_plain
@@ -42,6 +43,10 @@ from flin.errors import (
 
 COPIED_ENTRIES: Final = 128
 """The most entries and range deletes that a commit with range deletes copies (5 µs); more are frozen first."""
+
+RECENT_WRITES_SHARE: Final = 32
+"""Notes for open transactions take at most this part of `memory_limit`, besides the parts of MemoryBudget: of 256 MB
+about 45,000 writes."""
 
 SEAL_CHECK_BYTES: Final = 1 << 16
 """The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
@@ -59,6 +64,8 @@ class Commits(Turns):
         super().__init__(options)
         self._dead = DeadStretches()
         self.dropped = DroppedMemtables()
+        self._recent = RecentWrites(options.memory_limit_bytes // RECENT_WRITES_SHARE)
+        self._notes_writes = False  # a transaction is open
         self._measured: Version | None = None
         self._unseen = 0.0  # of that version
 
@@ -107,6 +114,8 @@ class Commits(Turns):
                 self._blocked = True  # until all is done: a call that re-enters must not write meanwhile
                 if self._dead.heeds_puts:
                     self._dead.put(key)
+                if self._notes_writes:
+                    self._notes_writes = self._recent.note(key)
                 state = self.state
                 active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
                 position = self._wal.put(key, value)
@@ -131,8 +140,10 @@ class Commits(Turns):
                 if self._blocked and not self._may_write():
                     return self._do_later({key: TOMBSTONE}, (), False)
                 self._blocked = True
+                if self._notes_writes:
+                    self._notes_writes = self._recent.note(key)
                 state = self.state
-                active = state.active[state.shard_of(key)]
+                active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
                 position = self._wal.delete(key)
                 active.entries[key] = TOMBSTONE
                 self._blocked = self._must_wait
@@ -144,18 +155,32 @@ class Commits(Turns):
         return position
 
     @holds_lock
-    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), *, plain: bool | None = None) -> int:
+    def commit(
+        self,
+        points: Mapping[bytes, Entry],
+        ranges: Sequence[Range] = (),
+        *,
+        plain: bool | None = None,
+        check: Callable[[RecentWrites], None] | None = None,
+    ) -> int:
         """Make range deletes, then points, one atomic commit, not synced yet. Returns the WAL position after it.
+        `check` is called first, with no write in between; its exceptions are passed on.
 
         ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
-        that re-enters it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
+        that re-enters it is put off until the outer one has ended; with a check that cannot be: ReentrantCallError.
+        (Written out in `put` and `delete`.)"""
         if self._blocked:
             self._give_way()
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
+                    if check is not None:
+                        raise ReentrantCallError("the commit of a transaction")
                     return self._do_later(points, ranges, plain)
                 self._blocked = True
+                if check is not None:
+                    check(self._recent)
+                    self._notes_writes = self._recent.is_needed
                 position = self._commit(points, ranges, plain)
                 self._blocked = self._must_wait
         except BaseException as error:
@@ -211,7 +236,7 @@ class Commits(Turns):
         now_ms: int | None = None,
     ) -> int | None:
         """Do what `update` does for several keys in one commit: `decide` gets all entries and returns those to
-        commit. `now_ms`: it needs no values of strings that have expired by then."""
+        commit. `now_ms`: it needs no values of strings that have expired by then, and deletes only such keys."""
         runs: OpenRuns | None = None
         found: dict[bytes, Entry | None] = {}
         position: int | None = None
@@ -232,7 +257,10 @@ class Commits(Turns):
                     if not unknown or not any(state.runs):
                         points = decide(entries)
                         if points:
-                            position = self._commit(points)
+                            seen = None
+                            if self._notes_writes and now_ms is not None:
+                                seen = self._recent.seen_by_open((key, entries[key]) for key in points)
+                            position = self._commit(points, seen=seen)
                         unknown = []
                     self._blocked = self._must_wait
             except BaseException as error:
@@ -246,14 +274,67 @@ class Commits(Turns):
             self._maybe_seal()
         return position
 
+    # Transactions.
+
+    def begin_transaction(self) -> Begun:
+        """Note all writes from now on. In the middle of a commit it cannot begin: ReentrantCallError."""
+        return self._exclusively(self._begin_transaction)
+
+    def _begin_transaction(self) -> Begun:
+        self.check_open()
+        if self._control.times_held() > 1:  # what is being written was not noted
+            raise ReentrantCallError("a transaction")
+        begun = self._recent.begin(self.options.clock_ms())
+        self._notes_writes = True
+        return begun
+
+    def end_transaction(self, begun: Begun) -> None:
+        """Note no more writes for it."""
+        self._exclusively(lambda: self._end_transaction(begun))
+
+    def _end_transaction(self, begun: Begun) -> None:
+        self._recent.end(begun)
+        self._notes_writes = self._recent.is_needed
+
+    def expired_ms(self) -> int:
+        """What has expired by then has expired for everybody, so its value may go: now, or when the clock of the oldest
+        open transaction stopped."""
+        return self._exclusively(lambda: self._recent.oldest_ms(self.options.clock_ms()))
+
+    def count_since(self, sequence: int) -> int:
+        """About how many writes were noted after the sequence."""
+        return self._recent.sequence - sequence
+
+    def written_since(self, key: bytes, sequence: int) -> bool:
+        """Whether the key may have been written after the sequence, at which a transaction began that is open."""
+        return self._recent.written_since(key, sequence)
+
+    def changes_since(self, sequence: int) -> tuple[Sequence[Change], int] | None:
+        """What was written after the sequence, and the sequence of now; None: that is forgotten."""
+        return self._exclusively(lambda: self._changes_since(sequence))
+
+    def _changes_since(self, sequence: int) -> tuple[Sequence[Change], int] | None:
+        changes = self._recent.since(sequence)
+        return None if changes is None else (changes, self._recent.sequence)
+
     # Under the commit lock.
 
-    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+    def _commit(
+        self,
+        points: Mapping[bytes, Entry],
+        ranges: Sequence[Range] = (),
+        plain: bool | None = None,
+        *,
+        seen: Collection[bytes] | None = None,
+    ) -> int:
+        """`seen`: those of the points that change something for open transactions, if not all do."""
         if not points and not ranges:
             return self._wal.position
         plain = are_plain(points) if plain is None else plain
         if self._dead.heeds_puts:
             self._dead.commit(points)
+        if self._notes_writes:
+            self._notes_writes = self._recent.note_commit(points if seen is None else seen, ranges)
         position = self._wal.commit(points, ranges, plain)
         try:
             self._apply(points, ranges, plain)

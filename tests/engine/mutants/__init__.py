@@ -7,10 +7,22 @@ prints the table of docs/crash-safety.md; with names as arguments, only those, e
 
 from __future__ import annotations
 
-from tests.engine.mutants import copies, counts, manifests, merges, openings, ranges, reads, syncs, values, write_ahead
+from tests.engine.mutants import (
+    copies,
+    counts,
+    manifests,
+    merges,
+    openings,
+    ranges,
+    reads,
+    syncs,
+    transactions,
+    values,
+    write_ahead,
+)
 from tests.engine.mutants.mutant import MUTANTS, Mutant
 
 __all__ = [
-    "MUTANTS", "Mutant", "copies", "counts", "manifests", "merges", "openings", "ranges", "reads", "syncs", "values",
-    "write_ahead",
+    "MUTANTS", "Mutant", "copies", "counts", "manifests", "merges", "openings", "ranges", "reads", "syncs",
+    "transactions", "values", "write_ahead",
 ]  # fmt: skip

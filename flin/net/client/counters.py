@@ -19,7 +19,6 @@ class Counters:
 
     connections: int = 0
     rejected_connections: int = 0
-    commands: int = 0
     errors: dict[str, int] = field(default_factory=dict)  # by prefix
     internal_errors: int = 0
     input_bytes: int = 0

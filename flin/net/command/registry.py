@@ -132,6 +132,12 @@ def with_subcommands() -> Iterator[Command]:
     return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
 
 
+def calls_of_all() -> int:
+    """How many commands have run since the start or CONFIG RESETSTAT: those of EXEC and of scripts, too, but none that
+    was refused or only queued."""
+    return sum([found.calls for found in _commands.values()])
+
+
 def _add(added: Command) -> None:
     if added.name in _commands:
         raise ValueError(f"the command {added.name} is declared twice")

@@ -47,7 +47,11 @@ Ranked = TypeVar("Ranked", bound=Collection)
 def look_up(context: Context, key: bytes, kind: type[Kind]) -> Kind | None:
     """The collection of a command that shows it: INFO counts whether it was there. WRONGTYPE for another type."""
     keyspace = context.keyspace
-    found = keyspace.objects.find(key, kind)
+    try:
+        found = keyspace.objects.find(key, kind)
+    except CommandError:  # it is there, of another type
+        keyspace.hits += 1
+        raise
     if found is None:
         keyspace.misses += 1
     else:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import flin
-from flin.net.command.registry import with_subcommands
+from flin.net.command.registry import calls_of_all, with_subcommands
 from flin.net.commands.info_constants import CONSTANTS
 from flin.net.scripting.functions import Functions
 from flin.net.scripting.scripts import Scripts
@@ -213,7 +213,7 @@ def _stats(services: Services) -> Figures:
     channels, patterns, shards = services.pubsub.registries
     return {
         "total_connections_received": counters.connections,
-        "total_commands_processed": counters.commands,
+        "total_commands_processed": calls_of_all(),
         "instantaneous_ops_per_sec": services.process.commands_per_second,
         "instantaneous_input_kbps": f"{services.process.input_bytes_per_second / 1024:.2f}",
         "instantaneous_output_kbps": f"{services.process.output_bytes_per_second / 1024:.2f}",

@@ -196,7 +196,6 @@ class Connection(WayOut, asyncio.Protocol):
         output = self._output
         if done:
             output.turns.append((batch, (name, columns, done)))
-        self._counters.commands += done
         self.session.last_command = name
         if not output.is_in_tick:
             output.is_in_tick = True
@@ -217,7 +216,6 @@ class Connection(WayOut, asyncio.Protocol):
             requests = requests[:TURN_COMMANDS]
         iterator = iter(requests)
         if requests:
-            self._counters.commands += len(requests)
             self.session.last_command = requests[-1][0]
         pending = self._pending
         self._tick.speaker = self
@@ -234,7 +232,6 @@ class Connection(WayOut, asyncio.Protocol):
                 return
             wait = TURN_IS_OVER
         left = [*iterator]
-        self._counters.commands -= len(left)
         # The request that waits has no reply yet; at the end of a turn, or at STOP, the last request has one.
         waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
         self._output.transcript.cut_last_turn(len(requests) - len(left) - waiting)

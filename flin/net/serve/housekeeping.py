@@ -14,6 +14,7 @@ import resource
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from flin.net.command.registry import calls_of_all
 from flin.net.serve.waiting import after_command
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Housekeeping:
     def _measure_rates(self) -> None:
         """Rates of the last second; CONFIG RESETSTAT sets the counters back to 0."""
         counters, process = self._services.counters, self._services.process
-        counted = (counters.commands, counters.input_bytes, counters.output_bytes)
+        counted = (calls_of_all(), counters.input_bytes, counters.output_bytes)
         rates = (max(0, now - before) for now, before in zip(counted, self._counted, strict=True))
         process.commands_per_second, process.input_bytes_per_second, process.output_bytes_per_second = rates
         self._counted = counted

@@ -218,7 +218,6 @@ class Round:
         if not replies and own[0]:
             replies = _run_each(connections, command, name, own, each)
         whole, part = divmod(len(replies), each)
-        self._services.counters.commands += len(replies)
         self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
         if self._may_leave(command):
             self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))

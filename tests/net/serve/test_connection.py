@@ -13,6 +13,7 @@ import pytest
 
 from flin.errors import StorageError
 from flin.net.batch.refusal import MISCONF
+from flin.net.command.registry import calls_of_all
 from flin.net.serve.connection import TURN_COMMANDS, Connection
 from flin.net.serve.dispatch import run
 from flin.net.serve.peer import TransportPeer
@@ -155,12 +156,12 @@ class SlowSync(FakeStore):
 
 
 def test_always_answers_after_the_sync() -> None:
-    store = SlowSync()
+    store, before = SlowSync(), calls_of_all()
     with ServerThread(store, sync="always") as server, server.connect() as writer, server.connect() as reader:
         writer.sendall(b"SET a 1\r\n")
         assert store.begun.wait(PATIENCE_SECONDS)
         reader.sendall(b"GET a\r\n")
-        eventually(lambda: server.call(lambda: server.server.services.counters.commands) == 2)
+        eventually(lambda: calls_of_all() == before + 2)
         for sock in (writer, reader):
             sock.settimeout(0.05)
             with pytest.raises(TimeoutError):
@@ -178,14 +179,14 @@ def test_always_answers_after_the_sync() -> None:
 
 def test_one_sync_answers_everybody_who_wrote_meanwhile() -> None:
     """Group commit: 256 clients write while the first sync is under way; a second one is enough for all of them."""
-    store = SlowSync()
+    store, before = SlowSync(), calls_of_all()
     with ServerThread(store, sync="always") as server, server.connect() as first:
         first.sendall(b"SET first 1\r\n")
         assert store.begun.wait(PATIENCE_SECONDS)
         others = [server.connect() for _ in range(256)]
         for number, sock in enumerate(others):
             sock.sendall(b"SET k%d 1\r\n" % number)
-        eventually(lambda: server.call(lambda: server.server.services.counters.commands) == 257)
+        eventually(lambda: calls_of_all() == before + 257)
         store.gate.set()
         for sock in (first, *others):
             assert read(sock, 5) == b"+OK\r\n"

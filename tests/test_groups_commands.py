@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -73,6 +76,27 @@ def test_numbers_of_workers_that_are_none(number: str, plain: Path, tmp_path: Pa
     assert code == 2
     assert number in errors
     assert not (tmp_path / "new").exists()
+
+
+def test_a_resize_without_room_is_refused(
+    plain: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [0]
+    asked: list[str] = []
+
+    def usage(path: str) -> Any:
+        asked.append(path)
+        return SimpleNamespace(free=room[0])
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    new = tmp_path / "below" / "new"
+    code, _, errors = run(capsys, "resize", plain, new, "--workers", 2)
+    assert code == 1
+    assert re.search(rf"{new}: {plain} takes [1-9][0-9,]* bytes, and 0 are free there: make room", errors)
+    assert asked == [str(tmp_path)], "the nearest directory that is there"
+    assert not new.parent.exists()
+    room[0] = 1 << 40
+    assert run(capsys, "resize", plain, new, "--workers", 2)[0] == 0
 
 
 def test_a_resize_of_what_is_in_use_is_3(plain: Path, tmp_path: Path, capsys: Capture) -> None:

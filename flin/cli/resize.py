@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from contextlib import AbstractContextManager
 from typing import Final
@@ -26,6 +27,7 @@ from flin.cluster.places import places_in
 from flin.engine import Engine, Options
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
+from flin.errors import StorageError
 
 SUMMARY = "copy a database to a new directory, for another number of workers"
 DETAILS = """\
@@ -35,8 +37,8 @@ have it open. NEW becomes a directory of N groups for `flin serve --workers N`, 
 At the end everything is read again and compared.
 
 With more than one worker there is database 0 only: keys in others are an error. Until all is done `flin serve` and the
-other commands refuse NEW. If the copy is interrupted, remove NEW and begin again. It needs free space for a second
-copy of the data.
+other commands refuse NEW. If the copy is interrupted, remove NEW and begin again. Without free
+space for a second copy of the data it is refused.
 
 This is also how a database is encrypted, decrypted, or sealed anew with another key from end to end."""
 EXAMPLES = """\
@@ -70,11 +72,32 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--decrypt", action="store_true", help="do not encrypt NEW")
 
 
+def check_room(named: str, directories: list[str], target: str) -> None:
+    """StorageError if the disk of the target has less room than the databases take. named: what they are called."""
+    taken = sum(_bytes_in(directory) for directory in directories)
+    existing = target
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    free = shutil.disk_usage(existing).free
+    if free < taken:
+        reason = f"{named} takes {taken:,} bytes, and {free:,} are free there: make room"
+        raise StorageError(
+            "resize into", target, f"{reason} (if much was deleted, `flin compact {named}` makes it smaller)"
+        )
+
+
+def _bytes_in(directory: str) -> int:
+    """What its files take on the disk, which has blocks of 512 bytes for this purpose everywhere."""
+    with os.scandir(directory) as entries:
+        return sum(entry.stat().st_blocks * 512 for entry in entries if entry.is_file())
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.workers > MOST_WORKERS:
         raise UsageError(f"--workers {arguments.workers}: {MOST_WORKERS} are the most")
     sources = places_of(arguments.directory)
     target = new_directory(arguments.target, os.path.abspath(arguments.directory), "name another one")
+    check_room(arguments.directory, [place.directory for place in sources], target)
     from flin.cluster.resizing import Resizing  # what the server is made of, which the other commands do without
     from flin.cluster.staging import Staging
 

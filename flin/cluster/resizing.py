@@ -22,6 +22,7 @@ from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, Options
 from flin.engine.tree.store import Store
 from flin.errors import CorruptionError, FlinError, StorageError
 from flin.net.batch.namespaces import MAX_DATABASES
+from flin.net.scripting.functions import maybe_clash
 
 OpenUnchanged: TypeAlias = Callable[[str, int], AbstractContextManager[Engine]]
 """Opens the database in a directory, with so many bytes of memory, and changes no file."""
@@ -77,15 +78,20 @@ class Resizing:
         if self._staging.workers == 1 and self._sources[0].group is None:
             return range(MAX_DATABASES), sources[0].libraries() | sources[0].order_of_databases()
         libraries: dict[bytes, Entry] = {}
-        for source in sources:
+        of_groups = [source.libraries() for source in sources]
+        for source, found in zip(sources, of_groups, strict=True):
             others = ", ".join(str(database) for database in source.databases() if database)
             if others:
                 reason = f"groups have database 0 alone, and there are keys in database {others}, too"
                 raise StorageError("resize", source.path, reason)
-            for stored, library in source.libraries().items():
+            for stored, library in found.items():
                 if libraries.setdefault(stored, library) != library:
                     name = stored.rpartition(b":")[2].decode()
                     raise StorageError("resize", source.path, f"its library {name} is not that of the groups before it")
+        if any(found.keys() != libraries.keys() for found in of_groups) and (clash := maybe_clash(libraries)):
+            name, one, other = (each.decode() for each in clash)
+            reason = f"the libraries {one} and {other}, of different groups, both have a function {name}: delete one"
+            raise StorageError("resize", sources[0].path, reason)
         return range(1), libraries
 
     def _fill(

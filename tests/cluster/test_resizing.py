@@ -287,6 +287,36 @@ def test_a_library_that_differs_between_groups(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def library(name: str, *functions: str) -> bytes:
+    """As it is stored."""
+    lines = [f"redis.register_function('{each}', function() return 1 end)" for each in functions]
+    return "\n".join([f"\x01#!lua name={name}", *lines]).encode()
+
+
+def test_libraries_with_the_same_function(tmp_path: Path) -> None:
+    """Each group may have one of them, no server can have both."""
+    of_groups = {
+        "one": library("one", "first", "mine"),
+        "other": library("other", "Mine"),
+        "bad": b"\x01#!lua name=bad\n(",
+    }
+    for group, (name, source) in zip(create_groups(tmp_path / "db", 3), of_groups.items(), strict=True):
+        with opened(group.directory) as db:
+            store_of(db).commit({LIBRARIES + name.encode(): source})
+    for workers in (1, 2):
+        with pytest.raises(
+            StorageError, match="libraries one and other, of different groups, both have a function mine"
+        ):
+            resize(tmp_path / "db", tmp_path / "new", workers)
+    assert not (tmp_path / "new").exists()
+    with opened(read_groups(tmp_path / "db")[1].directory) as db:
+        store_of(db).commit({LIBRARIES + b"other": library("other", "yours")})
+    resize(tmp_path / "db", tmp_path / "new", 2)
+    for group in read_groups(tmp_path / "new"):
+        with opened(group.directory) as db:
+            assert all(store_of(db).read(LIBRARIES + name.encode()) for name in of_groups)
+
+
 def test_a_source_that_is_in_use(tmp_path: Path) -> None:
     groups = create_groups(tmp_path / "db", 2)
     with opened(groups[0].directory), opened(groups[1].directory), pytest.raises(LockedError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import TOMBSTONE
@@ -348,6 +348,25 @@ def parse_metadata(source: bytes) -> tuple[bytes, bytes]:
     if engine.lower() != b"lua":
         raise CommandError(f"ERR Engine '{shown(engine)}' not found")
     return name, b"\n" + rest
+
+
+def maybe_clash(entries: Mapping[bytes, object]) -> tuple[bytes, bytes, bytes] | None:
+    """The name of a function that two libraries register, and the names of these two; None: there is none. entries: the
+    libraries as they are stored, by stored key. One that does not run, as none does without lupa, has no functions."""
+    owners: dict[bytes, bytes] = {}
+    lua: Lua | None = None
+    for key, entry in entries.items():
+        library = key[len(PREFIX) :]
+        try:
+            lua = lua or Lua(is_for_functions=True)
+            _, lua_source = parse_metadata(_source_of(entry))
+            functions = lua.load_library(lua_source, _Loading(has_limit=True))
+        except (CommandError, ScriptAborted, FormatVersionError):
+            continue
+        for name in [function.name.lower() for function in functions]:
+            if owners.setdefault(name, library) != library:
+                return name, owners[name], library
+    return None
 
 
 def encode(sources: list[bytes]) -> bytes:

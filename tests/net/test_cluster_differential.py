@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from hashlib import sha1
 from typing import Final
 
 import pytest
@@ -87,6 +88,10 @@ def test_random_requests(topology: Topology, store: str, protocol: int) -> None:
     assert not found, f"{len(found)} of {len(requests)} replies differ:\n" + "\n".join(found[:10])
 
 
+def digest(script: str) -> str:
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 SCENES = {
     "one slot": r"""
         a: SET b 1; SET a 1; MGET b f; MGET a b; MGET b b; MGET; GET; NOSUCH a; GET a b; SET a
@@ -139,6 +144,17 @@ SCENES = {
         a: FCALL g 0 b; FCALL g 0 a; FCALL g 1 b f; FCALL g 1 a b; FCALL g 2 b f b; FCALL g 1 b b
         a: MULTI; EVAL return\x20redis.call("get",ARGV[1]) 0 a; GET b; EXEC; FUNCTION FLUSH
     """,
+    "scripts in transactions": r"""
+        a: SET b 1; SET f 2; SCRIPT LOAD #!lua\nreturn\x20redis.call("get",ARGV[1])
+        a: SCRIPT LOAD return\x20redis.call("get",ARGV[1])
+        a: MULTI; GET b; EVALSHA STRICT 0 f; EXEC; MULTI; EVALSHA STRICT 0 f; GET b; EXEC; EVALSHA STRICT 0 f
+        a: MULTI; EVALSHA STRICT 0 f; EVALSHA STRICT 0 b; EXEC; MULTI; EVALSHA STRICT 0 f; EVALSHA STRICT 0 f; EXEC
+        a: MULTI; EVALSHA STRICT 0 f; EVALSHA STRICT 1 b b; EXEC; MULTI; EVALSHA STRICT 0 b; EVALSHA STRICT 1 b b; EXEC
+        a: MULTI; EVALSHA STRICT 0 f; EVALSHA LENIENT 0 b; EXEC; MULTI; EVALSHA LENIENT 0 f; EVALSHA STRICT 0 b; EXEC
+        a: MULTI; GET b; EVALSHA LENIENT 0 f; EXEC; EVALSHA STRICT 0 b; MULTI; PING; EVALSHA STRICT 0 f; EXEC; GET b
+    """.replace("STRICT", digest('#!lua\nreturn redis.call("get",ARGV[1])')).replace(
+        "LENIENT", digest('return redis.call("get",ARGV[1])')
+    ),
     "messages": r"""
         s: SSUBSCRIBE b; SSUBSCRIBE b f; SSUBSCRIBE a; SUNSUBSCRIBE a; SUNSUBSCRIBE b f; GET b; GET a; PING
         s3: SSUBSCRIBE b \x7bb\x7d1; SUBSCRIBE a; PSUBSCRIBE *; GET b; GET a

@@ -38,10 +38,12 @@ class Redirection(CommandError):
 class SlotGate:
     """`own` are the slots of this server. bind: its addresses."""
 
-    __slots__ = ("_bind", "_has", "own", "topology")
+    __slots__ = ("_bind", "_has", "own", "queued_slot", "topology", "transaction_slot")
 
     def __init__(self, topology: Topology, bind: Sequence[str]) -> None:
         self.topology = topology
+        self.queued_slot = NO_SLOT  # of the EXEC that was checked last
+        self.transaction_slot: int | None = None  # of the EXEC that runs, or of what its scripts have touched
         self.own = OwnSlots(topology.own_node.first, topology.own_node.last)
         self._has = self.own.by_checksum
         self._bind = bind[0] if bind[0] not in _ANY_ADDRESS else _LOOPBACK
@@ -75,7 +77,7 @@ class SlotGate:
         if not command.flags & Flag.ENDS_QUEUE:
             slot = slot_of_all(command, request)
         elif session.queue is not None:
-            slot = _joined(slot_of_all(each, of) for each, of in session.queue)
+            slot = self.queued_slot = _joined(slot_of_all(each, of) for each, of in session.queue)
         if slot == SEVERAL_SLOTS:
             raise Redirection(CROSS_SLOT)
         if slot != NO_SLOT and not self.own.has_slot(slot):

@@ -51,6 +51,9 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     services.databases.block_reads(blocking=True)
     step = Step(services.databases)
     step.will_write()
+    gate = services.slot_gate
+    if gate is not None:
+        gate.transaction_slot = gate.queued_slot
     try:
         replies = _run_queue(context, queue)
         services.pending.check_size(services.config.largest_commit_bytes)
@@ -64,6 +67,8 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
         step.keep()
         return replies
     finally:
+        if gate is not None:
+            gate.transaction_slot = None
         services.databases.block_reads(blocking=False)
         context.end_transaction()
 

@@ -1,5 +1,5 @@
 """Which keys one run of a script may touch on a node of a cluster: own ones, and of one slot, unless the script may
-cross slots: then it says so, or says nothing of itself."""
+cross slots: then it says so, or says nothing of itself. In EXEC that is the slot of the whole transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ class ScriptSlots:
             raise CommandError("ERR Can not run script on cluster, 'no-cluster' flag is set.")
         self._gate = gate
         self._may_cross = bool(flags & (ScriptFlag.COMPATIBILITY | ScriptFlag.ALLOW_CROSS_SLOT_KEYS))
-        self._declared = self._slot = slot_of(keys[0]) if keys else NO_SLOT
+        if keys:
+            self._declared = slot_of(keys[0])
+        else:
+            self._declared = NO_SLOT if gate.transaction_slot is None else gate.transaction_slot
+        self._slot = self._declared
 
     def begin_again(self) -> None:
         self._slot = self._declared
@@ -40,4 +44,6 @@ class ScriptSlots:
             if self._slot != NO_SLOT:
                 return "ERR Script attempted to access keys that do not hash to the same slot"
             self._slot = slot
+            if self._gate.transaction_slot == NO_SLOT:
+                self._gate.transaction_slot = slot
         return None

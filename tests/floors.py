@@ -75,7 +75,7 @@ TRANSFER: Final = [
 """Of flin.transfer."""
 
 CLUSTER: Final = [
-    "groups ports choice fleet workers_lock",
+    "groups ports choice fleet workers_lock lines",
     "assignment group_copies",
     "worker worker_process",
     "supervisor",

@@ -27,6 +27,15 @@ class Assignment:
     tls: tuple[int, ...]
     lock: int
     """Likewise, of the lock that it shares with its supervisor (workers_lock.py)."""
+    board: int
+    """Likewise, of the page that all workers map (net/cluster/board.py)."""
+    control: int
+    """Likewise, of the socket through which it is given the lines to the other workers (lines.py)."""
+
+    @property
+    def descriptors(self) -> list[int]:
+        """All that it inherits."""
+        return [*self.plain, *self.tls, self.lock, self.board, self.control]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,14 @@ def decode_assignment(line: bytes) -> Assignment:
         "parameters": tuple((name, value) for name, value in options["parameters"]),
         "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
     }
-    return Assignment(ServerOptions(**options), tuple(message["plain"]), tuple(message["tls"]), message["lock"])
+    return Assignment(
+        ServerOptions(**options),
+        tuple(message["plain"]),
+        tuple(message["tls"]),
+        message["lock"],
+        message["board"],
+        message["control"],
+    )
 
 
 def encode_report(report: Report) -> bytes:

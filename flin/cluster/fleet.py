@@ -8,6 +8,7 @@ Pure: every call returns the steps to take, in order. The rules:
 - One that cannot get ready several times in a row ends the server with its reason: part of the slots without anybody
   to serve them is a state that nobody should be in for long, and restarts that never succeed would hide it.
 - One that ends cleanly by itself was told so, by SHUTDOWN or a signal, and stays away.
+- One that does not end when all must is killed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ MAX_DELAY_SECONDS: Final = 10.0
 STABLE_SECONDS: Final = 60.0
 """A worker that has answered for so long did not die of its start: its next death is a first one."""
 
+END_SECONDS: Final = 60.0
+"""How long a worker may take to end. It takes less than 5 s, and longer only where the disk stalls under its last sync;
+one that hangs would be waited for without end. systemd kills all after 90 s by default: before that, the log can say
+who it was. Every write that it has answered is in its write-ahead log, as after any kill."""
+
 MAX_STARTS: Final = 5
 """Starts in a row that never became ready; 3 s with the delays. A passing cause (memory that others have) has a
 chance, and nobody waits long for what does not pass."""
@@ -40,6 +46,11 @@ class Ending:
     """As Popen gives it: negative for a signal."""
     failure: str = ""
     """What it has said, if it could."""
+
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether a signal or SHUTDOWN has ended it as it should. One that was starting dies of the signal."""
+        return self.code in (0, -signal.SIGTERM, -signal.SIGINT)
 
     def __str__(self) -> str:
         if self.failure:
@@ -62,6 +73,13 @@ class Start:
 class Signal:
     number: int
     signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Call `Fleet.expire` after this time: all were told to end now."""
+
+    after_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,7 @@ class Finish:
     problem: str
 
 
-Step: TypeAlias = Start | Signal | Abandon | Announce | Note | Finish
+Step: TypeAlias = Start | Signal | Expire | Abandon | Announce | Note | Finish
 
 
 class State(Enum):
@@ -146,10 +164,13 @@ class Fleet:
         member.state = State.ENDED
         if self.is_stopping:
             # One that was still starting dies of the signal, which is no loss: it is as safe as a kill.
-            if ending.code not in (0, -signal.SIGTERM, -signal.SIGINT):
+            if not ending.was_asked_for:
                 self.problem = self.problem or f"worker {number}: {ending}"
             return self._maybe_finish()
         if not self.is_announced:
+            if ending.was_asked_for:
+                # Some stop a server by a signal to all its processes: then ours is on its way.
+                return [Note(f"worker {number} was told to end during the start, so all end"), *self.stop()]
             return self._give_up(f"worker {number}: {ending}")
         if was_ready and ending.code == 0:
             note = Note(f"worker {number} was told to end, and its slots are served no more till all are started anew")
@@ -177,7 +198,17 @@ class Fleet:
                 steps.append(Signal(number, signal.SIGTERM))
             else:
                 member.state = State.ENDED
-        return steps + self._maybe_finish()
+        return steps + (self._maybe_finish() or [Expire(END_SECONDS)])
+
+    def expire(self) -> list[Step]:
+        """The time to end is over."""
+        steps: list[Step] = []
+        for number, member in enumerate(self.members):
+            if member.state is not State.ENDED:
+                text = f"worker {number} did not end within {END_SECONDS:g} s"
+                self.problem = self.problem or text
+                steps += [Note(f"{text}, so it is killed", is_error=True), Signal(number, signal.SIGKILL)]
+        return steps
 
     def hang_up(self) -> list[Step]:
         """SIGHUP: certificates are to be read again. One that is still starting reads them anyway, and would die."""

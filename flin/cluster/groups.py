@@ -15,6 +15,7 @@ key's slot says where it lies.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,9 @@ from flin.engine.disk.file_name import (
     maybe_parse,
 )
 from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
-from flin.engine.options import system_random_bytes
+from flin.engine.options import Options, system_random_bytes
 from flin.engine.tree.foreign import maybe_foreign
+from flin.engine.tree.opening import open_directory, sealed_if_asked
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 from flin.net.cluster.slots import SLOTS
 
@@ -110,6 +112,30 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
     except OSError as error:
         raise StorageError("make groups in", directory, error) from error
     return groups
+
+
+def make_databases(groups: Sequence[Group], options: Options) -> None:
+    """Make those of new groups, all before any of them is served. So if only some are there, the others were lost:
+    StorageError, and what opening raises."""
+    fs = options.fs
+    try:
+        empty = [group for group in groups if not _has_database(fs.names(str(group.directory)))]
+    except OSError as error:
+        raise StorageError("read", str(groups[0].directory.parent), error) from error
+    if 0 < len(empty) < len(groups):
+        raise StorageError(
+            "serve",
+            str(empty[0].directory),
+            "its database is gone, while other groups have theirs: restore it from a backup (or, if this server was "
+            f"never ready, remove {empty[0].directory.parent} and start again)",
+        )
+    for group in empty:
+        open_directory(str(group.directory), sealed_if_asked(options)).lock.release()
+
+
+def _has_database(names: list[str]) -> bool:
+    """Or what is left of one, which whoever opens it reports."""
+    return MANIFEST in names or any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)))
 
 
 def salvaged_groups(path: str | Path) -> tuple[Group, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -21,16 +22,19 @@ from functools import partial
 from typing import Final
 
 from flin.cluster.assignment import Assignment, divided, shared
-from flin.cluster.fleet import Abandon, Announce, Ending, Finish, Fleet, Member, Note, Signal, Start, Step
+from flin.cluster.fleet import Abandon, Announce, Ending, Expire, Finish, Fleet, Member, Note, Signal, Start, Step
 from flin.cluster.group_copies import begin_group_backups
-from flin.cluster.groups import Group, create_groups, read_groups
+from flin.cluster.groups import Group, create_groups, make_databases, read_groups
+from flin.cluster.lines import Lines
 from flin.cluster.ports import WorkerSockets, bind_all
 from flin.cluster.worker_process import WorkerProcess
 from flin.cluster.workers_lock import workers_lock
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.lock import HeldLock, lock_directory
-from flin.engine.options import wall_clock_ms
+from flin.engine.options import Options, wall_clock_ms
 from flin.errors import LockedError, StorageError, WorkerError
+from flin.key_file import read_key
+from flin.net.cluster.board import Board, new_board
 from flin.net.diagnostics import Diagnostics, start_line
 from flin.net.settings.config import ServerOptions
 
@@ -63,9 +67,17 @@ def supervise(options: ServerOptions) -> int:
         if not groups:
             groups = create_groups(options.dir, options.workers)
             lock = held.enter_context(workers_lock(options.dir, LOCK_SECONDS))
+        key = partial(_key_in, options.encryption_key_file) if options.encryption_key_file else None
+        make_databases(groups, Options(shards=options.shards, encryption_key=key))
         if options.backup_dir:
             begin_group_backups(options.backup_dir, groups)
-        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock).run())
+        board = new_board(len(groups))
+        held.callback(os.close, board)
+        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock, board).run())
+
+
+def _key_in(path: str) -> bytes:
+    return read_key(path)[0]
 
 
 def _locked(fs: OsFileSystem, directory: str) -> HeldLock:
@@ -95,10 +107,10 @@ def wait_for_locks(fs: OsFileSystem, groups: Iterable[Group], seconds: float) ->
 
 
 class Supervisor:
-    """One run, on an event loop. It owns neither the sockets nor the locks."""
+    """One run, on an event loop. It owns neither the sockets nor the locks nor the board."""
 
     def __init__(
-        self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets], lock: int
+        self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets], lock: int, board: int
     ) -> None:
         self._options = options
         self._groups = groups
@@ -107,6 +119,9 @@ class Supervisor:
         self._of_workers = divided(options, groups, [(each.port, each.tls_port) for each in sockets])
         self._fleet = Fleet([Member() for _ in groups])
         self._workers: dict[int, WorkerProcess] = {}
+        self._board_descriptor = board
+        self._board = Board(board, len(groups))
+        self._lines = Lines()
         self._recovered = 0
         self._began = time.monotonic()
 
@@ -142,6 +157,8 @@ class Supervisor:
                 self._start(number)
             case Start(number, seconds):
                 self._loop.call_later(seconds, self._start_again, number)
+            case Expire(seconds):
+                self._loop.call_later(seconds, lambda: self._take(self._fleet.expire()))
             case Signal(number, which):
                 if worker := self._workers.get(number):  # else it could not even be started
                     worker.signal(which)
@@ -161,10 +178,13 @@ class Supervisor:
     def _start(self, number: int) -> None:
         group = self._groups[number]
         plain, tls = self._sockets[number].numbers
-        assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), self._lock)
         try:
-            worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
+            with self._lines.add(number) as control:
+                inherited = self._lock, self._board_descriptor, control.fileno()
+                assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), *inherited)
+                worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
         except OSError as error:  # no memory, no process or no file is left for it
+            self._lines.discard(number)
             ending = Ending(1, f"no process can be started: {error}")
             self._loop.call_soon(lambda: self._take(self._fleet.note_end(number, ending, self._loop.time())))
             return
@@ -176,11 +196,14 @@ class Supervisor:
         for report in worker.heard():
             if not report.failure:
                 self._recovered += report.recovered
+                self._board.set_ready(number)
                 self._take(self._fleet.note_ready(number, self._loop.time()))
         if worker.has_ended:
             self._loop.remove_reader(worker.reports)
             ending = worker.ending()
             del self._workers[number]
+            self._board.clear(number)
+            self._lines.discard(number)
             self._take(self._fleet.note_end(number, ending, self._loop.time()))
 
     def _announce(self) -> None:

@@ -20,7 +20,9 @@ from contextlib import suppress
 from flin.cluster.assignment import Report, decode_assignment, encode_report
 from flin.engine.disk.descriptor import above_standard
 from flin.errors import FlinError
+from flin.net.cluster.board import Board
 from flin.net.serve.listeners import BoundSockets
+from flin.net.serve.neighbours import LineEnd
 from flin.net.server import Server, serve
 
 logger = logging.getLogger(__name__)
@@ -29,14 +31,18 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     lifeline, reports = _take_streams()
     assignment = decode_assignment(_line(lifeline))
-    os.set_inheritable(assignment.lock, False)  # held to the end of this process, and of no other
+    for each in assignment.descriptors:  # the lock among them: held to the end of this process, and of no other
+        os.set_inheritable(each, False)
     options = assignment.options
     assert options.topology is not None
+    board = Board(assignment.board, len(options.topology.nodes))
+    os.close(assignment.board)
     try:
         return serve(
             options,
             name=f"worker {options.topology.own}",
             bound=BoundSockets(_sockets(assignment.plain), _sockets(assignment.tls)),
+            line_end=LineEnd(board, socket.socket(fileno=assignment.control)),
             when_ready=lambda server, recovered, seconds: _begin(server, lifeline, reports, recovered),
         )
     except (FlinError, OSError, ValueError) as error:  # ValueError: options that the engine refuses
@@ -75,8 +81,6 @@ def _line(source: int) -> bytes:
 
 
 def _sockets(descriptors: tuple[int, ...]) -> tuple[socket.socket, ...]:
-    for each in descriptors:
-        os.set_inheritable(each, False)
     return tuple(socket.socket(fileno=each) for each in descriptors)
 
 

@@ -34,7 +34,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=error_stream,
             bufsize=0,
-            pass_fds=[*assignment.plain, *assignment.tls, assignment.lock],
+            pass_fds=assignment.descriptors,
             process_group=0,
         )
         assert self._process.stdin is not None

@@ -30,6 +30,7 @@ from flin.net.run.services import Services, make_services, no_expiries, nothing_
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import BoundSockets, Listeners
+from flin.net.serve.neighbours import LineEnd, Neighbours
 from flin.net.serve.reaping import Reaping
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.file_limit import make_room
@@ -77,10 +78,19 @@ MAX_KEPT_BYTES: Final = 4 << 20
 class Server:
     """Answers clients from an open store until `stop`. Call all methods on the loop that it was started on."""
 
-    def __init__(self, options: ServerOptions, store: StoreLike, bound: BoundSockets | None = None) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        store: StoreLike,
+        bound: BoundSockets | None = None,
+        line_end: LineEnd | None = None,
+    ) -> None:
+        """line_end: of the line to the other workers of the server, if it is one of several."""
         self.options = options.check()
         self.store = store
         self._bound = bound or BoundSockets()
+        self._line_end = line_end
+        self._neighbours: Neighbours | None = None
         self.services: Services
         self.port = 0
         self.listeners: Listeners
@@ -114,6 +124,8 @@ class Server:
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
         )
+        if self._line_end is not None:
+            self._neighbours = Neighbours(services, loop, self._line_end)
         recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
@@ -134,6 +146,8 @@ class Server:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
         self._housekeeping.step()
         self.reaping.step()
+        if self._neighbours is not None:
+            self._neighbours.beat()
 
     def request_stop(self) -> None:
         """Begin the end: SIGTERM, SIGINT, SHUTDOWN."""
@@ -166,6 +180,8 @@ class Server:
         for connection in connections:
             connection.abort()
         await asyncio.sleep(0)
+        if self._neighbours is not None:
+            self._neighbours.close()
         await self._loop.run_in_executor(None, self._cold.close)
         self._sync_thread.shutdown()
 
@@ -188,6 +204,7 @@ def serve(
     *,
     name: str = "",
     bound: BoundSockets | None = None,
+    line_end: LineEnd | None = None,
     when_ready: WhenReady | None = None,
 ) -> int:
     """Open the engine and answer clients until SIGTERM, SIGINT or SHUTDOWN. The exit code: 0 after a clean end.
@@ -205,19 +222,19 @@ def serve(
         print(start_line(server.listeners.places, place, recovered, seconds) + remark, flush=True)
 
     with Diagnostics(name):
-        serving = _serve(options, bound or BoundSockets(), when_ready or announce)
+        serving = _serve(options, bound or BoundSockets(), line_end, when_ready or announce)
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(serving)
         return asyncio.run(serving)
 
 
-async def _serve(options: ServerOptions, bound: BoundSockets, when_ready: WhenReady) -> int:
+async def _serve(options: ServerOptions, bound: BoundSockets, line_end: LineEnd | None, when_ready: WhenReady) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
     try:
         store = store_of(engine)
-        server = Server(options, store, bound)
+        server = Server(options, store, bound, line_end)
         await server.start(engine.stats, Expiring(store).steps, engine.compact, partial(_back_up, engine, options))
         store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +16,14 @@ from tests.program import Program
 
 
 class Served:
-    """A supervisor and its workers. `folder` is its working directory, and DIR is `folder/db`."""
+    """A supervisor and its workers. `folder` is its working directory, and DIR is `folder/db`. code: what its process
+    runs before it becomes one."""
 
-    def __init__(self, folder: Path, *options: str, workers: int = 2, wait: bool = True) -> None:
+    def __init__(self, folder: Path, *options: str, workers: int = 2, wait: bool = True, code: str = "") -> None:
         words = ["serve", "--port", "0", "--dir", "db", "--memory-limit", f"{32 * workers}mb"]
-        self.program = Program(folder, ["-m", "flin", *words, "--workers", str(workers), *options])
+        run = f"{code}\nimport sys\nfrom flin.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+        flin = ["-c", run] if code else ["-m", "flin"]
+        self.program = Program(folder, [*flin, *words, "--workers", str(workers), *options])
         self.start_line = ""
         self.ports: list[int] = []
         if wait:
@@ -56,6 +59,10 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> int:
         """The exit code after this signal."""
         return self.program.end(number)
+
+
+Serve = Callable[..., Served]
+"""The fixture of conftest.py."""
 
 
 def refused(folder: Path, *options: str) -> tuple[int, str]:

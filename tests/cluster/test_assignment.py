@@ -34,11 +34,13 @@ OPTIONS = ServerOptions(
 
 def test_everything_comes_through(tmp_path: Path) -> None:
     for options in divided(OPTIONS, create_groups(tmp_path, 3), [(1, 0), (2, 0), (3, 0)]):
-        assignment = Assignment(options, (7, 8), (9,), 10)
+        assignment = Assignment(options, (7, 8), (9,), 10, 11, 12)
         line = encode_assignment(assignment)
         assert decode_assignment(line) == assignment
         assert line.count(b"\n") == 1
-    assert decode_assignment(encode_assignment(Assignment(OPTIONS, (), (), 3))) == Assignment(OPTIONS, (), (), 3)
+        assert assignment.descriptors == [7, 8, 9, 10, 11, 12]
+    of_one = Assignment(OPTIONS, (), (), 3, 4, 5)
+    assert decode_assignment(encode_assignment(of_one)) == of_one
 
 
 def test_what_is_limited_for_all_is_divided() -> None:

@@ -8,12 +8,14 @@ from random import Random
 import pytest
 
 from flin.cluster.fleet import (
+    END_SECONDS,
     MAX_DELAY_SECONDS,
     MAX_STARTS,
     STABLE_SECONDS,
     Abandon,
     Announce,
     Ending,
+    Expire,
     Finish,
     Fleet,
     Member,
@@ -27,6 +29,7 @@ from flin.cluster.fleet import (
 
 CLEAN = Ending(0)
 KILLED = Ending(-signal.SIGKILL)
+LIMIT = Expire(END_SECONDS)
 
 
 def fleet(count: int = 2) -> Fleet:
@@ -55,12 +58,24 @@ def test_all_are_started_and_then_announced_once() -> None:
     assert made.note_ready(1, 1.0) == [Announce()]
 
 
-@pytest.mark.parametrize("ending", [CLEAN, KILLED, Ending(1, "group-01/MANIFEST: corrupt at offset 0")])
+@pytest.mark.parametrize("ending", [KILLED, Ending(3), Ending(1, "group-01/MANIFEST: corrupt at offset 0")])
 def test_a_start_that_fails_ends_all_with_its_reason(ending: Ending) -> None:
     made = fleet()
     made.note_ready(0, 0.0)
-    assert quiet(made.note_end(1, ending, 1.0)) == [Abandon(0), Abandon(1), Signal(0, signal.SIGTERM)]
+    assert quiet(made.note_end(1, ending, 1.0)) == [Abandon(0), Abandon(1), Signal(0, signal.SIGTERM), LIMIT]
     assert made.note_end(0, CLEAN, 1.0) == [Finish(f"worker 1: {ending}")]
+
+
+@pytest.mark.parametrize("ending", [CLEAN, Ending(-signal.SIGTERM), Ending(-signal.SIGINT)])
+def test_a_signal_to_all_processes_during_the_start_is_no_failure(ending: Ending) -> None:
+    """Whoever is told first: the supervisor's own signal may come last."""
+    made = fleet()
+    made.note_ready(0, 0.0)
+    steps = made.note_end(1, ending, 1.0)
+    assert texts(steps) == ["worker 1 was told to end during the start, so all end"]
+    assert quiet(steps) == [Abandon(0), Abandon(1), Signal(0, signal.SIGTERM), LIMIT]
+    assert made.stop() == []
+    assert made.note_end(0, CLEAN, 1.0) == [Finish("")]
 
 
 def test_one_that_dies_is_started_again() -> None:
@@ -92,7 +107,7 @@ def test_one_that_cannot_get_ready_again_ends_all_with_its_reason() -> None:
         assert quiet(steps) == [Start(0, delay_after(number + 1))]
         assert made.note_started(0)
         steps = made.note_end(0, Ending(1, "the disk is full"), 0.0)
-    assert quiet(steps) == [Abandon(0), Abandon(1), Signal(1, signal.SIGTERM)]
+    assert quiet(steps) == [Abandon(0), Abandon(1), Signal(1, signal.SIGTERM), LIMIT]
     assert made.note_end(1, CLEAN, 0.0) == [Finish("worker 0 could not be started 5 times: the disk is full")]
 
 
@@ -124,6 +139,7 @@ def test_stop_while_some_wait_and_some_start() -> None:
         *[Abandon(number) for number in range(4)],
         Signal(0, signal.SIGTERM),
         Signal(2, signal.SIGTERM),
+        LIMIT,
     ]
     assert made.stop() == []
     assert not made.note_started(1), "its time comes after the end"
@@ -133,7 +149,7 @@ def test_stop_while_some_wait_and_some_start() -> None:
 
 def test_stop_before_anything_is_ready() -> None:
     made = fleet()
-    assert quiet(made.stop())[2:] == [Signal(0, signal.SIGTERM), Signal(1, signal.SIGTERM)]
+    assert quiet(made.stop())[2:] == [Signal(0, signal.SIGTERM), Signal(1, signal.SIGTERM), LIMIT]
     assert made.note_end(0, Ending(-signal.SIGTERM), 0.0) == []
     assert made.note_end(1, Ending(-signal.SIGTERM), 0.0) == [Finish("")]
 
@@ -144,6 +160,18 @@ def test_an_end_that_is_not_clean_is_told() -> None:
     made.note_end(0, KILLED, 0.0)
     made.note_end(1, Ending(1, "the disk is full"), 0.0)
     assert made.note_end(2, CLEAN, 0.0) == [Finish("worker 0: ended by SIGKILL")]
+
+
+def test_those_that_do_not_end_are_killed() -> None:
+    made = ready(3)
+    assert made.stop()[-1] == LIMIT
+    made.note_end(1, CLEAN, 0.0)
+    steps = made.expire()
+    assert texts(steps) == [f"worker {number} did not end within 60 s, so it is killed" for number in (0, 2)]
+    assert quiet(steps) == [Signal(0, signal.SIGKILL), Signal(2, signal.SIGKILL)]
+    made.note_end(2, KILLED, 0.0)
+    assert made.note_end(0, KILLED, 0.0) == [Finish("worker 0 did not end within 60 s")]
+    assert made.expire() == []
 
 
 def test_hang_up_reaches_those_that_are_ready() -> None:

@@ -6,40 +6,24 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 import flin.engine
 from flin.cluster import supervisor
-from flin.cluster.groups import create_groups, read_groups
+from flin.cluster.groups import create_groups, make_databases, read_groups
 from flin.cluster.workers_lock import workers_lock
+from flin.engine.options import Options
 from flin.errors import LockedError
 from flin.net.cluster.slots import slot_of
 from flin.net.settings.config import ServerOptions
 from flin.testing.process import is_alive, kill, wait_until
-from tests.cluster.served import Served, key_of, refused
+from tests.cluster.served import Serve, key_of, refused
 from tests.net.certificates import Certificates
 from tests.net.serve.test_tls import serial_of
-
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    started: list[Served] = []
-
-    def start(*options: str, **keywords: Any) -> Served:
-        started.append(Served(tmp_path, *options, **keywords))
-        return started[-1]
-
-    yield start
-    for served in started:
-        served.program.kill()
 
 
 def own_keys(tmp_path: Path) -> list[str]:
@@ -170,6 +154,7 @@ def test_workers_that_do_not_end_keep_the_next_supervisor_away(tmp_path: Path) -
 
 def test_a_supervisor_waits_for_whoever_has_a_group_open(serve: Serve, tmp_path: Path) -> None:
     groups = create_groups(tmp_path / "db", 2)
+    make_databases(groups, Options())
     with flin.engine.open(groups[1].directory, runner="inline"):
         served = serve(wait=False)
         served.wait_until_logged(

@@ -17,6 +17,7 @@ from flin.net.client.session import KnownPeer
 from flin.net.run.context import Context
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.dispatch import resume, run_gated
+from flin.net.serve.neighbours import LineEnd
 from flin.net.serve.wait import WaitForDisk, WaitForSlices
 from flin.net.server import Server
 from flin.net.settings.config import Config, ServerOptions
@@ -34,8 +35,10 @@ class ServerThread:
         uvloop: bool = True,
         compact: Callable[[], None] = nothing_to_do,
         back_up: Callable[[], None] = nothing_to_do,
+        line_end: LineEnd | None = None,
         **options: Any,
     ) -> None:
+        self._line_end = line_end
         self.store = FakeStore() if store is None else store
         self.options = ServerOptions(**{"port": 0, **options})
         self._uvloop = uvloop
@@ -98,7 +101,7 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = Server(self.options, self.store)
+        self.server = Server(self.options, self.store, line_end=self._line_end)
         await self.server.start(compact=self._compact, back_up=self._back_up)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port

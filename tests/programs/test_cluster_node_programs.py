@@ -17,11 +17,6 @@ from tests.programs.test_node_queues import SAID
 pytestmark = pytest.mark.slow
 
 
-def needs_publish(cluster: ServedCluster) -> None:
-    if not cluster.is_redis:
-        pytest.skip("messages of PUBLISH reach the subscribers of one worker")
-
-
 def kill_all(cluster: ServedCluster) -> None:
     """One after the other."""
     for node in range(len(cluster.ports)):
@@ -54,7 +49,6 @@ def test_bullmq_worker_that_is_killed(cluster: ServedCluster, run_cluster_node: 
 
 
 def test_bull(cluster: ServedCluster, run_cluster_node: Callable[..., Any]) -> None:
-    needs_publish(cluster)
     with run_cluster_node("bull.cjs", "producer") as producer:
         assert producer.wait() == SAID["bull"]
 
@@ -104,7 +98,6 @@ def test_connect_redis(cluster: ServedCluster, run_cluster_node: Callable[..., A
 
 @pytest.mark.parametrize("kind", ["ioredis", "node-redis"])
 def test_socket_io(cluster: ServedCluster, run_cluster_node: Callable[..., Any], kind: str) -> None:
-    needs_publish(cluster)
     with run_cluster_node("socket-io.cjs", kind) as program:
         program.found("now kill the server")
         kill_all(cluster)

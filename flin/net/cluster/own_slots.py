@@ -53,6 +53,15 @@ class OwnSlots:
         return number
 
 
+def keys_in(slot: int, keys: Sequence[bytes]) -> list[bytes]:
+    """Those of the keys that have this slot."""
+    if not keys:
+        return []
+    wanted = frozenset(range(slot, _CHECKSUMS, SLOTS))
+    checksums = map(crc_hqx, _hashed(keys), repeat(0))
+    return [key for key, checksum in zip(keys, checksums, strict=True) if checksum in wanted]
+
+
 def _hashed(keys: Sequence[bytes]) -> Sequence[bytes]:
     """The parts of the keys that decide on their slots."""
     joined = b"".join(keys)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.errors import CommandError
+from flin.net.cluster.own_slots import keys_in
 from flin.net.cluster.slots import SLOTS, slot_of
 from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import help_lines
@@ -66,14 +67,16 @@ container("cluster", GROUP, "Commands about the cluster that the server is a nod
 
 @command("cluster|info", 2, "stale")
 def info(context: Context, args: list[bytes]) -> Value:
-    """Returns the cluster's state: it is ok, since all slots have a node."""
-    topology = _gate(context).topology
+    """Returns the cluster's state. It is ok while a node is away, too, since the others go on."""
+    gate = _gate(context)
+    topology = gate.topology
+    lost = sum(node.last - node.first + 1 for number, node in enumerate(topology.nodes) if gate.is_away(number))
     figures = {
         "cluster_state": "ok",
         "cluster_slots_assigned": SLOTS,
-        "cluster_slots_ok": SLOTS,
+        "cluster_slots_ok": SLOTS - lost,
         "cluster_slots_pfail": 0,
-        "cluster_slots_fail": 0,
+        "cluster_slots_fail": lost,
         "cluster_known_nodes": len(topology.nodes),
         "cluster_size": len(topology.nodes),
         "cluster_current_epoch": len(topology.nodes),
@@ -107,11 +110,12 @@ def shards(context: Context, args: list[bytes]) -> Value:
     """Returns each range of slots with all that is known of its node."""
     gate = _gate(context)
     return [
-        {b"slots": [node.first, node.last], b"nodes": [_described(gate, context, node)]} for node in gate.topology.nodes
+        {b"slots": [node.first, node.last], b"nodes": [_described(gate, context, number, node)]}
+        for number, node in enumerate(gate.topology.nodes)
     ]
 
 
-def _described(gate: SlotGate, context: Context, node: Node) -> dict[bytes, Any]:
+def _described(gate: SlotGate, context: Context, number: int, node: Node) -> dict[bytes, Any]:
     host = gate.endpoint_of(node, context.session)[0].encode()
     return {
         b"id": node.id.encode(),
@@ -121,7 +125,7 @@ def _described(gate: SlotGate, context: Context, node: Node) -> dict[bytes, Any]
         b"endpoint": host,
         b"role": b"master",
         b"replication-offset": 0,
-        b"health": b"online",
+        b"health": b"fail" if gate.is_away(number) else b"online",
     }
 
 
@@ -132,14 +136,15 @@ def nodes(context: Context, args: list[bytes]) -> Value:
     lines: list[str] = []
     for number, node in enumerate(gate.topology.nodes):
         host, port = gate.endpoint_of(node, context.session)
-        flags = "myself,master" if number == gate.topology.own else "master"
-        lines.append(f"{node.id} {host}:{port}@0 {flags} - 0 0 {number + 1} connected {node.first}-{node.last}\n")
+        flags, state = ("master,fail", "disconnected") if gate.is_away(number) else ("master", "connected")
+        flags = "myself,master" if number == gate.topology.own else flags
+        lines.append(f"{node.id} {host}:{port}@0 {flags} - 0 0 {number + 1} {state} {node.first}-{node.last}\n")
     return Verbatim("".join(lines).encode())
 
 
 @command("cluster|links", 2, "stale")
 def links(context: Context, args: list[bytes]) -> Value:
-    """Returns nothing: the nodes send each other no messages."""
+    """Returns nothing: there are no links over the network."""
     _gate(context)
     return []
 
@@ -151,7 +156,7 @@ def _check_node(context: Context, name: bytes) -> None:
 
 @command("cluster|count-failure-reports", 3, "admin stale")
 def count_failure_reports(context: Context, args: list[bytes]) -> Value:
-    """Returns 0 for each node: nodes do not watch each other."""
+    """Returns 0 for each node: nodes do not report each other, their supervisor watches them."""
     _check_node(context, args[2])
     return 0
 
@@ -205,7 +210,7 @@ def getkeysinslot(context: Context, args: list[bytes]) -> Slices:
 
 def _keys_in(context: Context, slot: int) -> Iterator[list[bytes]]:
     """The keys of a slot, a page of all keys at a time."""
-    return ([name for name in names if slot_of(name) == slot] for names, _ in context.keyspace.pages())
+    return (keys_in(slot, names) for names, _ in context.keyspace.pages())
 
 
 def _refuse(context: Context, args: list[bytes]) -> Value:

@@ -130,8 +130,8 @@ def _publish_many(context: Context, channels: tuple[bytes, ...], payloads: tuple
 
 @command("publish", 3, _PUBLISHING, batch=_publish_many)
 def publish(context: Context, args: list[bytes]) -> Value:
-    """Sends a message to a channel; returns how many clients get it."""
-    return context.services.pubsub.publish(args[1], args[2])
+    """Sends a message to a channel; returns how many clients of this server, or node, get it."""
+    return context.services.pubsub.publish_to_all(args[1], args[2])
 
 
 @command("spublish", 3, _PUBLISHING, SHARD_CHANNEL)

@@ -7,6 +7,11 @@ in which it was made, or the WAL cannot be synced, it is dropped: it may tell of
 
 from __future__ import annotations
 
+from typing import Final
+
+OF_NO_BATCH: Final = -1
+"""The batch of a message that tells of nothing written here: no refusal takes it along."""
+
 
 class Message(bytes):
     """One object for all who get it in the same protocol. `batch` is the number of the pending batch of its moment."""

@@ -7,15 +7,20 @@ join the output of each (Link.outlet): it leaves with the tick that made it, aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flin.net.messages.message import message_of
+from flin.net.messages.line import ADDED_BYTES, encode_frame
+from flin.net.messages.message import OF_NO_BATCH, message_of
 from flin.net.messages.pattern_index import PatternIndex
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
+    from flin.net.messages.line import Line
 
 RESP3: Final = 3
 
@@ -25,6 +30,8 @@ Push = Callable[[bytes], None]
 Append = Callable[[bytes], None]
 Outlet = Callable[[], Append]
 """Those of a connection: see client/link.py."""
+FramesOf = Callable[[bytes], bytes]
+"""Takes the first byte of each frame, which the protocol decides."""
 
 
 class Kind(IntEnum):
@@ -115,14 +122,18 @@ class Receivers:
             self.of3 = [outlet() for receiver, outlet in self.outlets.items() if receiver.protocol == RESP3]
 
 
+SendFrames = Callable[[Receivers, FramesOf], None]
+
+
 class PubSub:
     """The registries of one server."""
 
-    __slots__ = ("_channels", "_index", "_patterns", "_pending", "registries", "rounds")
+    __slots__ = ("_channels", "_index", "_patterns", "_pending", "line", "registries", "rounds")
 
     def __init__(self, pending: Pending) -> None:
         self.registries: tuple[dict[bytes, Receivers], dict[bytes, Receivers], dict[bytes, Receivers]] = ({}, {}, {})
         self.rounds: Rounds  # told once there is a tick
+        self.line: Line | None = None  # to the other workers of the server; None: there are none
         self._channels, self._patterns, _ = self.registries
         self._index = PatternIndex()
         self._pending = pending
@@ -142,6 +153,7 @@ class PubSub:
             if kind is Kind.PATTERN:
                 self._index.add(name)
             receivers = registry[name] = Receivers()
+            self._note_listening()
         receivers.add(receiver)
         mine.names[kind][name] = None
         mine.size_bytes += len(name) + SUBSCRIPTION_BYTES[kind]
@@ -160,8 +172,13 @@ class PubSub:
             del registry[name]
             if kind is Kind.PATTERN:
                 self._index.discard(name)
+            self._note_listening()
         if not mine:
             receiver.subscriptions = None
+
+    def _note_listening(self) -> None:
+        if self.line is not None:
+            self.line.note_listening(self.has_listeners)
 
     def leave(self, receiver: Receiver) -> None:
         """It ends, or is reset: it is subscribed to nothing any more."""
@@ -190,27 +207,36 @@ class PubSub:
         """Whether a publication to a channel could reach anybody."""
         return bool(self._channels or self._patterns)
 
+    @property
+    def is_heard_elsewhere(self) -> bool:
+        """Whether a PUBLISH could reach a subscriber of another worker."""
+        return self.line is not None and self.line.is_heard
+
+    def publish_to_all(self, channel: bytes, payload: bytes) -> int:
+        """PUBLISH: send the message to the subscribers of this worker, and of all others, which are not counted."""
+        self._pass_on([channel], [payload])
+        return self.publish(channel, payload)
+
     def publish(self, channel: bytes, payload: bytes) -> int:
-        """Send the message to all who are subscribed to the channel, then to those with a pattern that matches it.
-        Returns how many messages that is."""
-        number = 0
-        receivers = self._channels.get(channel)
-        if receivers is not None:
-            number = len(receivers)
-            self._send(receivers, _MESSAGE, channel, payload)
-        if self._patterns:
-            for pattern in self._index.matching(channel):
-                receivers = self._patterns.get(pattern)
-                if receivers is None:
-                    continue  # its last client has just left: see _send_after_step
-                number += len(receivers)
-                head = b"4\r\n$8\r\npmessage\r\n$%d\r\n%b\r\n" % (len(pattern), pattern)
-                self._send(receivers, head, channel, payload)
-        return number
+        """Send the message to all of this server who are subscribed to the channel, then to those with a pattern that
+        matches it. Returns how many messages that is."""
+        return self._publish(channel, payload, self._send_frames)
+
+    def deliver(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send what came from another worker, channels and payloads. It tells of nothing that this one writes. Several
+        to one channel are one piece of the output of each who gets them."""
+        for channel, of_channel in groupby(messages, itemgetter(0)):
+            payloads = [payload for _, payload in of_channel]
+            if self._patterns:
+                for payload in payloads:
+                    self._publish(channel, payload, self._send_now)
+            elif (receivers := self._channels.get(channel)) is not None:
+                self._send_now(receivers, _frames_of_all(channel, payloads))
 
     def publish_many(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> list[bytes]:
-        """Do what `publish` does for each message in turn; their payloads are of one length. Returns the replies.
-        Several to one channel are one piece of the output of each who gets them."""
+        """Do what `publish_to_all` does for each message in turn; their payloads are of one length. Returns the
+        replies. Several to one channel are one piece of the output of each who gets them."""
+        self._pass_on(channels, payloads)
         channel = channels[0]
         if self._patterns or (self._channels and channels.count(channel) < len(channels)):
             return [b":%d\r\n" % self.publish(*message) for message in zip(channels, payloads, strict=True)]
@@ -221,24 +247,49 @@ class PubSub:
         self._send_frames(receivers, lambda mark: mark + head + (b"\r\n" + mark + head).join(payloads) + b"\r\n")
         return [b":%d\r\n" % len(receivers)] * len(channels)
 
+    def _pass_on(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> None:
+        """Send the messages to the other workers that listen."""
+        line = self.line
+        if line is not None and line.is_heard:
+            frames = b"".join(map(encode_frame, channels, payloads))
+            add = partial(line.add, self._pending.batches, len(channels), frames)
+            self._pending.after_step(add, len(frames) + ADDED_BYTES)
+
+    def _publish(self, channel: bytes, payload: bytes, send: SendFrames) -> int:
+        number = 0
+        receivers = self._channels.get(channel)
+        if receivers is not None:
+            number = len(receivers)
+            send(receivers, _frames(_MESSAGE, channel, payload))
+        if self._patterns:
+            for pattern in self._index.matching(channel):
+                receivers = self._patterns.get(pattern)
+                if receivers is None:
+                    continue  # its last client has just left: see _send_after_step
+                number += len(receivers)
+                head = b"4\r\n$8\r\npmessage\r\n$%d\r\n%b\r\n" % (len(pattern), pattern)
+                send(receivers, _frames(head, channel, payload))
+        return number
+
     def publish_shard(self, channel: bytes, payload: bytes) -> int:
         """Send the message to all who are subscribed to the sharded channel. Returns their number."""
         receivers = self.registries[Kind.SHARD].get(channel)
         if receivers is None:
             return 0
-        self._send(receivers, b"3\r\n$8\r\nsmessage\r\n", channel, payload)
+        self._send_frames(receivers, _frames(b"3\r\n$8\r\nsmessage\r\n", channel, payload))
         return len(receivers)
 
-    def _send(self, receivers: Receivers, head: bytes, channel: bytes, payload: bytes) -> None:
-        frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (head, len(channel), channel, len(payload), payload)
-        self._send_frames(receivers, lambda mark: mark + frame)
-
-    def _send_frames(self, receivers: Receivers, frames: Callable[[bytes], bytes]) -> None:
-        """frames: takes the first byte of each frame, which the protocol decides."""
-        batch = self._pending.batches
+    def _send_frames(self, receivers: Receivers, frames: FramesOf) -> None:
         if self._pending.effects is not None:  # a transaction or a script, which may still be taken back
             self._send_after_step(receivers, frames)
-            return
+        else:
+            self._send_in_tick(receivers, frames, self._pending.batches)
+
+    def _send_now(self, receivers: Receivers, frames: FramesOf) -> None:
+        """Whatever becomes of the writes of this tick, or of a long script."""
+        self._send_in_tick(receivers, frames, OF_NO_BATCH)
+
+    def _send_in_tick(self, receivers: Receivers, frames: FramesOf, batch: int) -> None:
         receivers.enter(self.rounds.ticks)
         if receivers.of2:
             message = message_of(frames(b"*"), batch)
@@ -249,7 +300,7 @@ class PubSub:
             for append in receivers.of3:
                 append(message)
 
-    def _send_after_step(self, receivers: Receivers, frames: Callable[[bytes], bytes]) -> None:
+    def _send_after_step(self, receivers: Receivers, frames: FramesOf) -> None:
         """To those who are subscribed now, in the protocols that they speak now. A long script comes here from its own
         thread, while clients may leave: so it goes over a copy."""
         batch = self._pending.batches
@@ -262,3 +313,13 @@ class PubSub:
                 outlet()(message)
 
         self._pending.after_step(send, len(of2) + len(of3) + SEND_BYTES * len(sends))
+
+
+def _frames_of_all(channel: bytes, payloads: list[bytes]) -> FramesOf:
+    head = b"%b$%d\r\n%b\r\n" % (_MESSAGE, len(channel), channel)
+    return lambda mark: b"".join([b"%b%b$%d\r\n%b\r\n" % (mark, head, len(each), each) for each in payloads])
+
+
+def _frames(head: bytes, channel: bytes, payload: bytes) -> FramesOf:
+    frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (head, len(channel), channel, len(payload), payload)
+    return lambda mark: mark + frame

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from flin.net.client.session import Session
+    from flin.net.cluster.board import Board
     from flin.net.cluster.topology import Node, Topology
 
 CROSS_SLOT: Final = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -38,10 +39,11 @@ class Redirection(CommandError):
 class SlotGate:
     """`own` are the slots of this server. bind: its addresses."""
 
-    __slots__ = ("_bind", "_has", "own", "queued_slot", "topology", "transaction_slot")
+    __slots__ = ("_bind", "_has", "board", "own", "queued_slot", "topology", "transaction_slot")
 
     def __init__(self, topology: Topology, bind: Sequence[str]) -> None:
         self.topology = topology
+        self.board: Board | None = None  # set where a supervisor watches the nodes
         self.queued_slot = NO_SLOT  # of the EXEC that was checked last
         self.transaction_slot: int | None = None  # of the EXEC that runs, or of what its scripts have touched
         self.own = OwnSlots(topology.own_node.first, topology.own_node.last)
@@ -83,6 +85,10 @@ class SlotGate:
         if slot != NO_SLOT and not self.own.has_slot(slot):
             host, port = self.endpoint_of(self.topology.node_of(slot), session)
             raise Redirection(f"MOVED {slot} {host}:{port}")
+
+    def is_away(self, number: int) -> bool:
+        """Whether the node of this number does not answer its clients."""
+        return number != self.topology.own and self.board is not None and self.board.is_away(number)
 
     def endpoint_of(self, node: Node, session: Session) -> tuple[str, int]:
         """Where this client reaches the node. A node without a host is on this machine: the client reaches it by the

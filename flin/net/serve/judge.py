@@ -51,7 +51,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
         command = find_for(request)
         if command is None or _says_nothing(reply):
             return reply
-        if command.is_write or (_publishes(command) and reply != ZERO.data):  # its message was dropped
+        if command.is_write or _lost_its_message(context, command, reply):
             return _error(context, refusal.text)
         queue = transcript.transaction_of(request)
         if queue is not None:
@@ -91,8 +91,11 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         if transcript.transaction_of(request) is not None:
             return _error(context, _aborted(command, MISCONF))
         reads = command.flags & Flag.READONLY
-        publishes = _publishes(command) and reply != ZERO.data
-        if command.may_write or publishes or (reads and position_for(context, [request]) > synced_position):
+        if (
+            command.may_write
+            or _lost_its_message(context, command, reply)
+            or (reads and position_for(context, [request]) > synced_position)
+        ):
             return _error(context, MISCONF)
         return reply
 
@@ -107,6 +110,11 @@ def _aborted(command: Command, text: str) -> str:
 def _publishes(command: Command) -> bool:
     """Whether it sends messages: those of a batch that is not there do not leave."""
     return bool(command.flags & Flag.PUBLISHES)
+
+
+def _lost_its_message(context: Context, command: Command, reply: bytes) -> bool:
+    """Whether it has sent a message, which was dropped. Subscribers of other workers are not counted in the reply."""
+    return _publishes(command) and (reply != ZERO.data or context.services.pubsub.is_heard_elsewhere)
 
 
 def _says_nothing(reply: bytes) -> bool:

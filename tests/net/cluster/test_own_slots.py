@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.net.cluster.own_slots import OwnSlots
+from flin.net.cluster.own_slots import OwnSlots, keys_in
 from flin.net.cluster.slots import SLOTS, slot_of
 
 HALF = OwnSlots(0, SLOTS // 2 - 1)
@@ -23,6 +23,12 @@ def is_own(key: bytes) -> bool:
 @given(_keys)
 def test_a_key_is_own_if_its_slot_is(key: bytes) -> None:
     assert HALF.has(key) == HALF.has_slot(slot_of(key)) == is_own(key)
+
+
+@given(st.lists(_keys, max_size=9))
+def test_the_keys_in_a_slot(keys: list[bytes]) -> None:
+    for slot in {*map(slot_of, keys), 0, SLOTS - 1}:
+        assert keys_in(slot, keys) == [key for key in keys if slot_of(key) == slot]
 
 
 @given(_rows)

@@ -177,3 +177,39 @@ def test_where_a_server_may_put_its_backups(tmp_path: Path, directory: str, back
     else:
         with pytest.raises(UsageError, match="neither may lie in the other"):
             check_backup_directory(options)
+
+
+def test_of_an_encrypted_database(tmp_path: Path, capsys: Capture) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("0123456789abcdef" * 4)
+    key_file.chmod(0o600)
+    key = ("--encryption-key-file", key_file)
+    database, backups = tmp_path / "secret", tmp_path / "backups"
+    with flin.engine.open(database, runner="inline", encryption_key=bytes.fromhex(key_file.read_text())) as db:
+        db.put(b"a", b"1")
+    for words in (
+        ("checkpoint", database, tmp_path / "copy", *key),
+        ("backup", database, backups, *key),
+        ("backup", "--list", "--verify", backups),
+        ("restore", backups, tmp_path / "new", *key),
+        ("check", tmp_path / "copy", *key),
+        ("check", tmp_path / "new", *key),
+        ("export", database, tmp_path / "file", *key),
+        ("import", tmp_path / "file", tmp_path / "imported", *key),
+        ("put", database, "b", "2", *key),
+        ("get", database, "b", *key),
+        ("scan", tmp_path / "imported", *key),
+        ("delete", database, "b", *key),
+    ):
+        code, _, errors = run(capsys, *words)
+        assert code == 0, (words, errors)
+    for refused in (
+        ("checkpoint", database, tmp_path / "none"),
+        ("backup", database, tmp_path / "none"),
+        ("restore", backups, tmp_path / "none"),
+        ("export", database, tmp_path / "none"),
+        ("get", database, "a"),
+    ):
+        code, _, errors = run(capsys, *refused)
+        assert code == 1, refused
+        assert "--encryption-key-file" in errors, refused

@@ -11,7 +11,7 @@ from flin.cli import exit_code
 from flin.cli.closed import hint_if_locked, opened
 from flin.cli.each_group import each_group, places_of
 from flin.cli.failure import fail
-from flin.cli.parsing import Commands, UsageError, add_command, positive
+from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, positive
 from flin.cluster.group_copies import begin_group_backups
 from flin.cluster.groups import read_groups
 from flin.cluster.places import Place, places_in
@@ -44,6 +44,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("backup", metavar="BACKUP", nargs="?", help="the directory of backups")
     parser.add_argument("--keep", type=positive, metavar="N", help="remove all but the newest N backups")
     parser.add_argument("--verify", action="store_true", help="read the backup again and compare checksums")
+    add_key_option(parser)
     parser.add_argument("--list", action="store_true", help="show the backups that are there")
 
 
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         return each_group(places, lambda place: show(place.directory, verify=arguments.verify), locks=False)
     if arguments.backup is None:
         raise UsageError("name the directory of backups after that of the database (flin backup DIR BACKUP)")
+    key = maybe_key(arguments.encryption_key_file)
     places = places_of(arguments.directory)
     target = os.path.abspath(arguments.backup)
     groups = [place.group for place in places if place.group is not None]
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def back_up(place: Place) -> int:
         path = os.path.join(target, os.path.basename(place.directory)) if place.group else target
-        with opened(place.directory) as database:
+        with opened(place.directory, key) as database:
             print(line_of(database.backup(path, keep=arguments.keep, verify=arguments.verify)))
         return exit_code.OK
 

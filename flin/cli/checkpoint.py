@@ -8,7 +8,7 @@ import os
 from flin.cli import exit_code
 from flin.cli.closed import hint_if_locked, opened
 from flin.cli.each_group import held, places_of
-from flin.cli.parsing import Commands, add_command, new_directory
+from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key, new_directory
 from flin.cluster.group_copies import copy_groups
 from flin.engine import Checkpoint
 
@@ -28,15 +28,17 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "checkpoint", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the database's directory, or a directory of groups")
     parser.add_argument("target", metavar="NEW", help="the new directory, empty or absent")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    key = maybe_key(arguments.encryption_key_file)
     places = places_of(arguments.directory)
     target = new_directory(arguments.target, os.path.abspath(arguments.directory), "name another one")
     made: list[Checkpoint] = []
 
     def copy(directory: str, path: str) -> None:
-        with opened(directory) as database:
+        with opened(directory, key) as database:
             made.append(database.checkpoint(path))
 
     with hint_if_locked(), held(places):

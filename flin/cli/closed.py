@@ -16,9 +16,9 @@ HINT = (
 
 
 @contextmanager
-def opened(directory: str, *, create: bool = False) -> Iterator[Engine]:
+def opened(directory: str, key: bytes | None = None, *, create: bool = False) -> Iterator[Engine]:
     """It is closed without a flush, which would cost more than most commands: what is in its WAL stays there."""
-    database = engine.open(directory, create=create, runner="thread")
+    database = engine.open(directory, create=create, runner="thread", encryption_key=key)
     try:
         yield database
     finally:

@@ -13,7 +13,7 @@ from flin.cli import exit_code
 from flin.cli.closed import hint_if_locked
 from flin.cli.each_group import held, places_of
 from flin.cli.overlay import open_unchanged
-from flin.cli.parsing import Commands, UsageError, add_command
+from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key
 from flin.cli.ticker import Ticker
 from flin.cluster.places import Place
 
@@ -42,6 +42,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "export", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the database's directory, or a directory of groups")
     parser.add_argument("file", metavar="FILE", help="the file to write; - for the standard output")
+    add_key_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: ndjson")
 
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flin.transfer import compact, ndjson  # what the server is made of, which the other commands do without
 
     places = places_of(arguments.directory)
-    exported = _Exported(places)
+    exported = _Exported(places, maybe_key(arguments.encryption_key_file))
     write = compact.write if arguments.format == "compact" else ndjson.write
     with hint_if_locked(), held(places), Ticker("exporting", exported.text), output(arguments.file) as file:
         count = write(exported.records(), file)
@@ -58,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Exported:
-    def __init__(self, places: list[Place]) -> None:
+    def __init__(self, places: list[Place], key: bytes | None) -> None:
         self._places = places
+        self._key = key
         self._count = 0
 
     def text(self) -> str:
@@ -69,7 +71,7 @@ class _Exported:
         from flin.transfer.exporting import records
 
         for place in self._places:
-            with open_unchanged(place.directory) as database:
+            with open_unchanged(place.directory, key=self._key) as database:
                 for record in records(database):
                     self._count += 1
                     yield record

@@ -14,7 +14,15 @@ from typing import IO, TYPE_CHECKING, Final
 from flin.cli import exit_code
 from flin.cli.closed import opened
 from flin.cli.export import STANDARD
-from flin.cli.parsing import Commands, UsageError, add_command, database_directory, new_directory
+from flin.cli.parsing import (
+    Commands,
+    UsageError,
+    add_command,
+    add_key_option,
+    database_directory,
+    maybe_key,
+    new_directory,
+)
 from flin.cli.ticker import Ticker
 from flin.cluster.groups import read_groups
 from flin.cluster.staging import Staging
@@ -46,21 +54,23 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "import", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="the file to read; - for the standard input")
     parser.add_argument("directory", metavar="DIR", help="the new database's directory, empty or absent")
+    add_key_option(parser)
     parser.add_argument("--merge", action="store_true", help="add to the database in DIR")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    key = maybe_key(arguments.encryption_key_file)
     with input_of(arguments.file) as file:
         if arguments.merge:
             directory = database_directory(arguments.directory)
             if read_groups(directory):
                 raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
-            return add(file, arguments.file, directory, directory)
+            return add(file, arguments.file, directory, directory, key)
         target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
         staging = Staging(target, 1, OsFileSystem())
         (inside,) = staging.begin()
         try:
-            code = add(file, arguments.file, inside, target)
+            code = add(file, arguments.file, inside, target, key)
             staging.finish()
         except BaseException:
             shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
@@ -68,10 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         return code
 
 
-def add(file: IO[bytes], path: str, directory: str, shown: str) -> int:
+def add(file: IO[bytes], path: str, directory: str, shown: str, key: bytes | None) -> int:
     from flin.transfer.importing import Import  # what the server is made of, which the other commands do without
 
-    with opened(directory, create=True) as database:
+    with opened(directory, key, create=True) as database:
         adding = Import(database, path)
         try:
             with Ticker("importing", lambda: f"{adding.added:,} keys"):

@@ -8,7 +8,7 @@ import os
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from operator import itemgetter
 from typing import Any
 
@@ -17,7 +17,7 @@ from flin.cli.closed import hint_if_locked, opened
 from flin.cli.each_group import held, places_of
 from flin.cli.failure import fail
 from flin.cli.overlay import open_unchanged
-from flin.cli.parsing import Commands, Parser, UsageError, add_command, positive
+from flin.cli.parsing import Commands, Parser, UsageError, add_command, add_key_option, maybe_key, positive
 from flin.cluster.places import Place
 from flin.engine import Engine
 from flin.engine.slot import slot_of
@@ -54,6 +54,7 @@ def add_parser(commands: Commands) -> None:
     )  # fmt: skip
     for parser in (get, put, delete, scan):
         parser.add_argument("directory", metavar="DIR", help="the database's directory, or a directory of groups")
+        add_key_option(parser)
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--hex", action="store_true", help="keys and values are hexadecimal")
         form.add_argument("--base64", action="store_true", help="keys and values are base64")
@@ -77,7 +78,7 @@ def _add_bounds(scan: Parser) -> None:
 def _get(arguments: argparse.Namespace) -> int:
     key = _decoded(arguments, arguments.key)
     places = places_of(arguments.directory)
-    with hint_if_locked(), held(places), open_unchanged(_place_of(places, key).directory) as database:
+    with hint_if_locked(), held(places), _unchanged(_place_of(places, key), arguments) as database:
         value = database.get(key)
         kind = database.type(key)
     if value is None:
@@ -91,7 +92,11 @@ def _put(arguments: argparse.Namespace) -> int:
     key = _decoded(arguments, arguments.key)
     value = sys.stdin.buffer.read() if arguments.value == STANDARD else _decoded(arguments, arguments.value)
     places = places_of(arguments.directory)
-    with hint_if_locked(), held(places), opened(_place_of(places, key).directory) as database:
+    with (
+        hint_if_locked(),
+        held(places),
+        opened(_place_of(places, key).directory, maybe_key(arguments.encryption_key_file)) as database,
+    ):
         database.put(key, value, ttl=arguments.ttl, sync=True)
     return exit_code.OK
 
@@ -104,7 +109,7 @@ def _delete(arguments: argparse.Namespace) -> int:
         for place in places:
             own = [key for key in keys if _place_of(places, key) is place]
             if own:
-                with opened(place.directory) as database:
+                with opened(place.directory, maybe_key(arguments.encryption_key_file)) as database:
                     found += sum(key in database or database.type(key) is not None for key in own)
                     database.delete_many(own, sync=True)
     print(f"{found} of {len(keys)} keys were there and are deleted")
@@ -119,7 +124,7 @@ def _scan(arguments: argparse.Namespace) -> int:
     }
     places = places_of(arguments.directory)
     with hint_if_locked(), held(places), ExitStack() as stack:
-        databases = [stack.enter_context(open_unchanged(place.directory)) for place in places]
+        databases = [stack.enter_context(_unchanged(place, arguments)) for place in places]
         pages = [_pairs(database, bounds, arguments) for database in databases]
         merged = heapq.merge(*pages, key=itemgetter(0), reverse=arguments.reverse)
         for number, (key, value) in enumerate(merged):
@@ -140,6 +145,10 @@ def _pairs(database: Engine, bounds: dict[str, Any], arguments: argparse.Namespa
         return iter(database.scan(**bounds, reverse=arguments.reverse, limit=arguments.limit))
     except (TypeError, ValueError) as error:
         raise UsageError(error) from error
+
+
+def _unchanged(place: Place, arguments: argparse.Namespace) -> AbstractContextManager[Engine]:
+    return open_unchanged(place.directory, key=maybe_key(arguments.encryption_key_file))
 
 
 def _place_of(places: list[Place], key: bytes) -> Place:

@@ -8,7 +8,7 @@ import os
 from flin import engine
 from flin.cli import exit_code
 from flin.cli.backup import backup_places, line_of
-from flin.cli.parsing import Commands, add_command, new_directory, positive
+from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key, new_directory, positive
 from flin.cluster.group_copies import copy_groups
 
 SUMMARY = "make a database of a backup"
@@ -28,14 +28,17 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("backup", metavar="BACKUP", help="the directory of backups")
     parser.add_argument("target", metavar="NEW", help="the new directory, empty or absent")
     parser.add_argument("--number", type=positive, metavar="N", help="which backup (default: the newest)")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    key = maybe_key(arguments.encryption_key_file)
     places = backup_places(arguments.backup)
     target = new_directory(arguments.target, os.path.abspath(arguments.backup), "name another one")
 
     def restore(directory: str, path: str) -> None:
-        print(f"{line_of(engine.restore(directory, path, number=arguments.number))}: restored into {path}", flush=True)
+        restored = engine.restore(directory, path, number=arguments.number, encryption_key=key)
+        print(f"{line_of(restored)}: restored into {path}", flush=True)
 
     groups = [place.group for place in places if place.group is not None]
     if groups:

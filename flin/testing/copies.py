@@ -16,7 +16,7 @@ from flin.errors import CorruptionError, StorageError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
 from flin.testing.rule import Draw, Rule
-from flin.testing.run import CopyMade, WorkloadRun, matched
+from flin.testing.run import KEY, CopyMade, WorkloadRun, matched
 
 COPIES = "/data/copies"
 
@@ -60,7 +60,9 @@ class MakeBackup(Rule):
 
 def _make(run: WorkloadRun, path: str, number: int, call: Callable[[Engine], object]) -> None:
     expectation = run.model.expectation()
-    made = CopyMade(path, number, replace(expectation, states=(run.model.state,), unanswered=(), promised=0))
+    made = CopyMade(
+        path, number, replace(expectation, states=(run.model.state,), unanswered=(), promised=0), run.setup.encrypted
+    )
     run.copies.append(made)
     call(run.engine)
     run.model.promise()
@@ -84,7 +86,8 @@ def check_copies(disk: SimulatedDisk, copies: Sequence[CopyMade], now_ms: int) -
         problems = flin.engine.verify_backup(copy.path, copy.number, fs=disk)
         assert not problems, problems
         path = f"{copy.path}/restored-{at}"
-        flin.engine.restore(copy.path, path, number=copy.number, fs=disk)
+        key = KEY if copy.is_encrypted else None
+        flin.engine.restore(copy.path, path, number=copy.number, encryption_key=key, fs=disk)
         _check_opened(disk, replace(copy, is_answered=True), path, now_ms)
 
 
@@ -93,7 +96,7 @@ def _check_opened(disk: SimulatedDisk, copy: CopyMade, path: str, now_ms: int) -
         assert not copy.is_answered, f"there is nothing in {path}"
         return
     try:
-        engine = _opened(disk, path, now_ms)
+        engine = _opened(disk, path, now_ms, KEY if copy.is_encrypted else None)
     except (StorageError, CorruptionError) as error:
         assert not copy.is_answered, f"{path}: {error}"
         return
@@ -106,6 +109,6 @@ def _check_opened(disk: SimulatedDisk, copy: CopyMade, path: str, now_ms: int) -
         engine.flush()
 
 
-def _opened(disk: SimulatedDisk, path: str, now_ms: int) -> Engine:
+def _opened(disk: SimulatedDisk, path: str, now_ms: int, key: bytes | None) -> Engine:
     clock = ManualClock(now_ms)
-    return flin.engine.open(path, fs=disk, runner="inline", memory_limit=1 << 20, clock_ms=clock)
+    return flin.engine.open(path, fs=disk, runner="inline", memory_limit=1 << 20, clock_ms=clock, encryption_key=key)

@@ -105,6 +105,7 @@ class CopyMade:
     path: str
     number: int  # of the backup; 0: a checkpoint
     expectation: Expectation  # what it must hold
+    is_encrypted: bool = False
     is_answered: bool = False
 
 

@@ -11,13 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from flin.engine.backup import sealed_manifest
 from flin.engine.backup.catalogue import Catalogue
 from flin.engine.backup.checkpoint import refuse_inside
 from flin.engine.backup.entry import Entry, StoredFile
-from flin.engine.backup.file_copy import copy_file
+from flin.engine.backup.file_copy import copy_file, write_file
+from flin.engine.catalog import manifest as manifest_format
 from flin.engine.checksum import crc32
-from flin.engine.disk.fs import FileSystem, append_all, join
+from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import lock_directory
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.tree.capture import Capture
 from flin.engine.tree.store import Store
 from flin.errors import StorageError
@@ -57,7 +60,7 @@ def make_backup(store: Store, path: str, keep: int | None, *, verify: bool) -> B
     if keep is not None and (type(keep) is not int or keep < 1):
         raise ValueError(f"keep must be a whole number above 0, or None, not {keep!r}")
     refuse_inside(store, path)
-    fs = store.options.fs
+    fs = raw_of(store.options.fs)
     catalogue = Catalogue(fs, path)
     catalogue.create()
     lock = lock_directory(fs, path, store.now_ms())
@@ -80,12 +83,12 @@ def _make(store: Store, catalogue: Catalogue) -> Entry:
     known = {file.name: file for entry in before for file in entry.files}
     catalogue.remove_unnamed(before)
     with store.capture() as capture:
-        if before and before[-1].manifest.database_id != capture.manifest.database_id:
+        if before and before[-1].database_id != capture.manifest.database_id:
             raise StorageError("back up into", catalogue.path, "it has backups of another database; name another one")
         copying = _Copying(store, catalogue, known)
         try:
             entry = copying.entry(capture, before[-1].number + 1 if before else 1)
-            store.options.fs.sync_directory(catalogue.files)
+            raw_of(store.options.fs).sync_directory(catalogue.files)
             store.check_open()
             catalogue.add(entry)
         except BaseException as error:  # an interrupt, too
@@ -101,7 +104,7 @@ class _Copying:
 
     def __init__(self, store: Store, catalogue: Catalogue, known: dict[str, StoredFile]) -> None:
         self._store = store
-        self._fs: FileSystem = store.options.fs
+        self._fs: FileSystem = raw_of(store.options.fs)
         self._catalogue = catalogue
         self._known = known
         self._made: set[str] = set()
@@ -113,7 +116,10 @@ class _Copying:
         stored.append(self._last(capture))
         copied = sum(file.size for file in stored if file.name in self._made)
         files = tuple(sorted(stored))
-        return Entry(number, self._store.now_ms(), capture.sequence, copied, reused, capture.manifest, files)
+        numbers = (number, self._store.now_ms(), capture.sequence, copied, reused)
+        keys, manifest = capture.keys, capture.manifest
+        data = manifest_format.encode(manifest) if keys is None else sealed_manifest.sealed(manifest, keys)
+        return Entry(*numbers, manifest.database_id, data, capture.keys_file, files)
 
     def undo(self) -> None:
         """Remove what was copied. An entry may name it, if only the sync after its rename failed: then all of it
@@ -139,12 +145,7 @@ class _Copying:
             raise self._another(capture.last_name)
         data = capture.last_segment
         self._made.add(capture.last_name)
-        file = self._fs.create(join(self._catalogue.files, capture.last_name))
-        try:
-            append_all(file, data)
-            file.sync()
-        finally:
-            file.close()
+        write_file(self._fs, join(self._catalogue.files, capture.last_name), data)
         return StoredFile(capture.last_name, len(data), crc32(data))
 
     def _another(self, name: str) -> StorageError:

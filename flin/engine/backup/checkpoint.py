@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from flin.engine.backup.file_copy import link_or_copy
+from flin.engine.backup.file_copy import link_or_copy, write_file
 from flin.engine.backup.new_directory import NewDirectory
 from flin.engine.catalog.manifest import Manifest
-from flin.engine.disk.fs import append_all, join
+from flin.engine.disk.file_name import KEYS
+from flin.engine.disk.fs import join
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.tree.opening import MAX_EPOCH
 from flin.engine.tree.store import Store
 from flin.errors import LimitError, StorageError
@@ -38,7 +40,7 @@ class Checkpoint:
 def make_checkpoint(store: Store, path: str) -> Checkpoint:
     """Make a checkpoint of the store. StorageError, ReadOnlyError or ClosedError leave nothing that can be opened."""
     refuse_inside(store, path)
-    target = NewDirectory(store.options.fs, path)
+    target = NewDirectory(raw_of(store.options.fs), path)
     target.begin()
     try:
         return _fill(store, target)
@@ -51,21 +53,19 @@ def make_checkpoint(store: Store, path: str) -> Checkpoint:
 
 
 def _fill(store: Store, target: NewDirectory) -> Checkpoint:
-    fs = store.options.fs
+    """Files are sealed or plain as they are in the database; so this is done below what seals them."""
+    fs = raw_of(store.options.fs)
     with store.capture() as capture:
         copied = 0
         for name, size in capture.files.items():
             store.check_open()
             old, new = join(store.directory, name), join(target.path, name)
             copied += link_or_copy(fs, old, new, size, store.check_open)
-        copied += len(capture.last_segment)
-        last = fs.create(join(target.path, capture.last_name))
-        try:
-            append_all(last, capture.last_segment)
-            last.sync()
-        finally:
-            last.close()
-        target.put_manifest(with_new_epoch(capture.manifest, store.options.random_bytes))
+        for name, data in ((capture.last_name, capture.last_segment), (KEYS, capture.keys_file)):
+            if data:
+                write_file(fs, join(target.path, name), data)
+                copied += len(data)
+        target.put_manifest(with_new_epoch(capture.manifest, store.options.random_bytes), capture.keys)
         store.check_open()
         target.end()
     return Checkpoint(target.path, capture.sequence, len(capture.files) + 1, copied)

@@ -9,7 +9,8 @@
        "sequence": 1234,                    that of the last write in it
        "copied_bytes": 4096,                what it added to the directory
        "reused_files": 12,                  how many of its files earlier backups had brought
-       "manifest": "base64",                the database's manifest at that time
+       "manifest": "base64",                the database's manifest at that time; sealed, if it is encrypted
+       "keys": "base64",                    its file of keys, if it is encrypted; else empty
        "files": [["00000003-0000.2.sst", 405, "8 hexadecimal digits"], ...]}}   name, size, CRC-32, by name
 
 Any bytes decode to an entry or raise CorruptionError or FormatVersionError. A file name is data: what Flin would not
@@ -33,7 +34,7 @@ from flin.errors import CorruptionError, FormatVersionError
 FORMAT: Final = 1
 
 _NUMBERS: Final = ("number", "made_at_ms", "sequence", "copied_bytes", "reused_files")
-_FIELDS: Final = {*_NUMBERS, "database_id", "manifest", "files"}
+_FIELDS: Final = {*_NUMBERS, "database_id", "manifest", "keys", "files"}
 _ROLES: Final = ("wal", "table", "value")
 
 
@@ -52,14 +53,16 @@ class Entry:
     sequence: int
     copied_bytes: int
     reused_files: int
-    manifest: Manifest
+    database_id: bytes
+    manifest: bytes  # as a file has it
+    keys: bytes  # the file of keys of an encrypted database, whose manifest is sealed
     files: tuple[StoredFile, ...]  # by name
 
 
 def encode(entry: Entry) -> bytes:
     fields = {name: getattr(entry, name) for name in _NUMBERS}
-    fields["database_id"] = entry.manifest.database_id.hex()
-    fields["manifest"] = b64encode(manifest_format.encode(entry.manifest)).decode()
+    fields["database_id"] = entry.database_id.hex()
+    fields["manifest"], fields["keys"] = (b64encode(data).decode() for data in (entry.manifest, entry.keys))
     fields["files"] = [[name, size, f"{checksum:08x}"] for name, size, checksum in entry.files]
     content = {"flin_backup": FORMAT, "crc32": _checksum(fields), "entry": fields}
     return json.dumps(content, indent=1).encode() + b"\n"
@@ -86,16 +89,28 @@ def _entry(fields: dict[str, Any], path: str, number: int) -> Entry:
     for name in _NUMBERS:
         if type(fields[name]) is not int or (fields[name] < 0 and name != "made_at_ms"):
             raise ValueError(f"{name} is no number")
-    manifest = manifest_format.decode(b64decode(fields["manifest"], validate=True), path)
+    manifest, keys = (b64decode(fields[name], validate=True) for name in ("manifest", "keys"))
+    database_id = bytes.fromhex(fields["database_id"])
     files = tuple(_file(*row) for row in fields["files"])
     names = [each.name for each in files]
     if fields["number"] != number:
         raise ValueError(f"it says that it is number {fields['number']}")
-    if fields["database_id"] != manifest.database_id.hex():
+    if names != sorted({*names}):
+        raise ValueError("its files are not in the order of their names")
+    entry = Entry(
+        **{name: fields[name] for name in _NUMBERS}, database_id=database_id, manifest=manifest, keys=keys, files=files
+    )
+    if not keys:
+        check_manifest(entry, manifest_format.decode(manifest, path))
+    return entry
+
+
+def check_manifest(entry: Entry, manifest: Manifest) -> None:
+    """ValueError unless it can be the entry's."""
+    if entry.database_id != manifest.database_id:
         raise ValueError("its manifest is another database's")
-    if names != sorted({*names}) or not manifest.version.files() <= {*names}:
-        raise ValueError("its files are not those of its manifest, by name")
-    return Entry(**{name: fields[name] for name in _NUMBERS}, manifest=manifest, files=files)
+    if not manifest.version.files() <= {each.name for each in entry.files}:
+        raise ValueError("its files are not those of its manifest")
 
 
 def _file(name: str, size: int, checksum: str) -> StoredFile:

@@ -47,6 +47,16 @@ def copy_file(
     return total, checksum
 
 
+def write_file(fs: FileSystem, path: str, data: bytes) -> None:
+    """A new file with these bytes, which are synced. OSError."""
+    file = fs.create(path)
+    try:
+        append_all(file, data)
+        file.sync()
+    finally:
+        file.close()
+
+
 def checksum_of(fs: FileSystem, path: str, checkpoint: Callable[[], None] = nothing) -> tuple[int, int]:
     """The size and the CRC-32 of a whole file."""
     checksum = total = 0

@@ -13,8 +13,10 @@ from contextlib import suppress
 from typing import Final
 
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
+from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.file_name import MANIFEST, UNFINISHED_COPY
 from flin.engine.disk.fs import FileSystem, join
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.errors import StorageError
 
 
@@ -44,10 +46,10 @@ class NewDirectory:
             self.abandon()
             raise StorageError("copy into", self.path, error) from error
 
-    def put_manifest(self, manifest: Manifest) -> None:
-        """Make it whole. OSError."""
+    def put_manifest(self, manifest: Manifest, keys: DataKeys | None = None) -> None:
+        """Make it whole. keys: those of an encrypted database, which seal it. OSError."""
         self._fs.sync_directory(self.path)
-        writer = ManifestWriter(self._fs, self.path)
+        writer = ManifestWriter(self._fs if keys is None else SealedFileSystem(self._fs, keys), self.path)
         writer.write(manifest)
         writer.confirm()
 

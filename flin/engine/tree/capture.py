@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from flin.engine.catalog.manifest import Manifest
+from flin.engine.disk.data_keys import DataKeys
+from flin.engine.disk.file_name import KEYS
+from flin.engine.disk.fs import join
 from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.reentry import holds_lock
 from flin.engine.tree.edits import Edits
@@ -31,6 +34,10 @@ class Capture:
     """A last segment, which no file of the database holds: it closes the chain of the others cleanly."""
     sequence: int
     """That of the last write in it."""
+    keys: DataKeys | None
+    """Those of an encrypted database, with which its files are sealed."""
+    keys_file: bytes
+    """Its file of keys, which the key that was right at the moment opens."""
 
 
 class Captures(Edits):
@@ -39,9 +46,10 @@ class Captures(Edits):
     @contextmanager
     def capture(self) -> Iterator[Capture]:
         """The database as it is now, made durable. ReadOnlyError, StorageError or ClosedError if it cannot be."""
-        if isinstance(self.options.fs, SealedFileSystem):
-            raise StorageError("copy", self.directory, "it is encrypted: close it and copy its whole directory")
-        capture, pinned, position = self._captured()
+        try:
+            capture, pinned, position = self._captured()
+        except OSError as error:
+            raise StorageError("read the keys of", self.directory, error) from error
         try:
             self.sync(position)
             yield capture
@@ -57,8 +65,20 @@ class Captures(Edits):
             files = dict.fromkeys(sorted(manifest.version.files()), 0)
             files |= {each.file: each.length for each in manifest.version.value_files if each.file.endswith(".wal")}
             files |= {each.file: each.end for each in segments}
-            capture = Capture(manifest, files, last_name, last_segment, sequence - 1)
+            capture = Capture(manifest, files, last_name, last_segment, sequence - 1, *self._keys())
             return capture, self.tables.pin(files), position
+
+    def _keys(self) -> tuple[DataKeys | None, bytes]:
+        """In this order: the file holds all keys that are in memory."""
+        fs = self.options.fs
+        if not isinstance(fs, SealedFileSystem):
+            return None, b""
+        keys = fs.keys
+        file = fs.open(join(self.directory, KEYS))
+        try:
+            return keys, file.pread(file.size(), 0)
+        finally:
+            file.close()
 
     def _end_segments(self) -> tuple[list[SegmentSlice], tuple[str, bytes], int, int]:
         self._check_writable()

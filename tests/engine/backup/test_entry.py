@@ -10,7 +10,7 @@ import pytest
 
 from flin.engine.backup import entry as entry_format
 from flin.engine.backup.entry import Entry, StoredFile
-from flin.engine.catalog.manifest import Manifest
+from flin.engine.catalog.manifest import Manifest, encode
 from flin.engine.catalog.version import Version
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
@@ -18,7 +18,7 @@ from flin.errors import CorruptionError, FormatVersionError
 TABLE = TableMeta("00000003-0000.2.sst", 0, 405, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6, ((0, 2),))
 MANIFEST = Manifest(bytes(range(16)), 2, 1, 4, 3, 700, 10, 1_700_000_000_000, Version((((TABLE,),),), {0: 2}))
 FILES = (StoredFile("00000003-0000.2.sst", 405, 0xDEADBEEF), StoredFile("00000003.2.wal", 132, 7))
-ENTRY = Entry(7, 1_700_000_000_000, 9, 537, 0, MANIFEST, FILES)
+ENTRY = Entry(7, 1_700_000_000_000, 9, 537, 0, MANIFEST.database_id, encode(MANIFEST), b"", FILES)
 
 
 def _changed(change: Callable[[Any], None], *, resealed: bool = True) -> bytes:
@@ -54,7 +54,7 @@ def test_any_flipped_bit_is_found_or_harmless() -> None:
         (lambda c: c["entry"].update(sequence=-1), "sequence is no number"),
         (lambda c: c["entry"].update(database_id="00" * 16), "another database"),
         (lambda c: c["entry"]["files"].pop(0), "not those of its manifest"),
-        (lambda c: c["entry"]["files"].reverse(), "not those of its manifest"),
+        (lambda c: c["entry"]["files"].reverse(), "order of their names"),
         (lambda c: c["entry"]["files"].append(["00000009.2.wal", 1, "0000000G"]), "no checksum"),
         (lambda c: c["entry"]["files"].append(["00000009.2.wal", 0, "00000000"]), "no size"),
         (lambda c: c["entry"]["files"].append(["../../etc/passwd", 1, "00000000"]), "not the name of a file"),

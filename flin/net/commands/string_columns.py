@@ -7,7 +7,7 @@ those of retired generations among them. What lies in tables, or nowhere, is loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,32 +35,19 @@ def get_many(context: Context, keys: Sequence[bytes]) -> list[bytes]:
     cluster: `run` counts those."""
     hot = context.keyspace.hot
     replies = [*map(hot.young.get, keys)]
-    if None in replies:
-        return _with_others(context, keys, replies, _replies_of if hot.old else _replies_from_store)
-    hot.hits += len(keys)
-    return cast("list[bytes]", replies)
-
-
-def _with_others(
-    context: Context,
-    keys: Sequence[bytes],
-    replies: list[bytes | None],
-    make: Callable[[Context, list[bytes]], Sequence[bytes]],
-) -> list[bytes]:
-    """These replies, which are cached, with those that `make` gives for the keys that lack one. It may stop early."""
+    if None not in replies:
+        hot.hits += len(keys)
+        return cast("list[bytes]", replies)
     places = [place for place, reply in enumerate(replies) if reply is None]
-    made = make(context, [keys[place] for place in places]) if places else ()
+    if hot.old:
+        places = hot.find_old_many(places, keys, replies)
+    made = _replies_from_store(context, [keys[place] for place in places]) if places else []
     if len(made) < len(places):
         del replies[places[len(made)] :]
-    context.keyspace.hot.hits += len(replies) - len(made)
+    hot.hits += len(replies) - len(made)
     for place, reply in zip(places, made):  # noqa: B905  the places may be more
         replies[place] = reply
     return cast("list[bytes]", replies)
-
-
-def _replies_of(context: Context, keys: list[bytes]) -> list[bytes]:
-    """What `get_many` gives, of keys without a young reply."""
-    return _with_others(context, keys, context.keyspace.hot.find_old_many(keys), _replies_from_store)
 
 
 def _replies_from_store(context: Context, keys: list[bytes]) -> list[bytes]:

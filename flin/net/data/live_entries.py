@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Final, cast
 
 from flin.engine.entry import Live, is_alive
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
 _STRINGS: Final = {bytes}
+_NOTHING: Final = {NoneType}
 
 
 def live_entries(
@@ -22,8 +24,13 @@ def live_entries(
     """What `Keyspace.entry` gives for each key (without `values`: what `outline` gives), up to the first whose lookup
     would wait for the disk, or fails: then there are fewer."""
     held = keyspace.in_memory(keys)
-    if set(map(type, held)) == _STRINGS:
+    kinds = set(map(type, held))
+    if kinds == _STRINGS:
         return cast("list[Live | None]", held)
+    if kinds == _NOTHING and _are_asked(keyspace, pending, keys):  # what follows, where memory says nothing
+        said = keyspace.in_tables(keys, values=values)
+        now_ms = pending.now_ms
+        return [entry if type(entry) is bytes or is_alive(entry, now_ms) else None for entry in said]  # type: ignore[misc]  # no tombstone
     found: list[Live | None] = [entry if type(entry) is bytes else None for entry in held]  # a tombstone says: none
     end = len(keys)
     unsaid = [place for place, entry in enumerate(held) if entry is None]

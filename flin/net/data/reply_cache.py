@@ -17,8 +17,7 @@ fill. If a second miss counts that comes later, it is 58 % and 29 %.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
-from typing import Any, Final, cast
+from typing import Final
 
 from flin.net.wire.replies import bulk
 
@@ -74,15 +73,23 @@ class ReplyCache:
         self.misses += 1
         return None
 
-    def find_old_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What `find_old` gives for each key, in a loop of C; misses are not counted."""
-        pop = cast("Any", self.old.pop)
-        replies: list[bytes | None] = [*map(pop, keys, repeat(None))]
-        moved = {key: reply for key, reply in zip(keys, replies, strict=True) if reply is not None}
+    def find_old_many(self, places: Sequence[int], keys: Sequence[bytes], replies: list[bytes | None]) -> list[int]:
+        """Do what `find_old` does for the keys at these places, and put the replies there. Returns the other places;
+        their misses are not counted."""
+        take = self.old.pop
+        moved: dict[bytes, bytes] = {}
+        others = []
+        for place in places:
+            key = keys[place]
+            reply = take(key, None)
+            if reply is None:
+                others.append(place)
+            else:
+                replies[place] = moved[key] = reply
         if moved:
             self.young.update(moved)
             self._note(sum(map(len, moved)) + sum(map(len, moved.values())), len(moved))
-        return replies
+        return others
 
     def fill(self, key: bytes, value: bytes) -> None:
         """Offer a value that was read from the store (not from the pending batch), after a miss."""

@@ -97,9 +97,10 @@ def test_many_old_ones_are_found_as_one_by_one() -> None:
     for hot in (one, many):
         hot.fill_many([b"%02d" % number for number in range(30)], [b"$-1\r\n"] * 30)
         assert hot.old
-    asked = [b"07", b"xx", b"08", b"07", b"29"]
-    found = many.find_old_many(asked)
-    assert found == [b"$-1\r\n", None, b"$-1\r\n", None, b"$-1\r\n"], "it has moved to young by the second time"
+    asked = [b"07", b"xx", b"08", b"07", b"29", b"00"]
+    found: list[bytes | None] = [None] * 6
+    assert many.find_old_many(range(5), asked, found) == [1, 3], "it has moved to young by the second time"
+    assert found == [b"$-1\r\n", None, b"$-1\r\n", None, b"$-1\r\n", None]
     assert [one.find_old(key) for key in (b"07", b"xx", b"08", b"29")] == [found[0], None, found[2], found[4]]
     assert (many.young, many.old) == (one.young, one.old)
     assert many._young_bytes == one._young_bytes

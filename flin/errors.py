@@ -6,6 +6,7 @@ client of the server sent something that gets an error reply.
 
 from __future__ import annotations
 
+from errno import ENOENT
 from typing import Any, Final
 
 
@@ -53,6 +54,14 @@ class StorageError(FlinError):
         self.operation = operation
         self.path = path
         self.errno: int | None = getattr(cause, "errno", None)
+
+
+class NoDatabaseError(StorageError):
+    """There is no database at the path, and none may be created."""
+
+    def __init__(self, operation: str, path: str, cause: BaseException | str) -> None:
+        super().__init__(operation, path, cause)
+        self.errno = ENOENT
 
 
 class FormatVersionError(FlinError):
@@ -157,6 +166,20 @@ class ImportDataError(FlinError):
         self.path = path
         self.place = place
         self.reason = reason
+
+
+class FeedGapError(FlinError):
+    """A feed cannot begin, or go on, where it should: events in between are no longer kept."""
+
+    def __init__(self, since: int, first_kept: int, last: int) -> None:
+        if since > last:
+            reason = f"the database ends at {last}: it has lost what was not synced, or is another one"
+        else:
+            reason = f"the first event that is kept is {first_kept} (see wal_retention)"
+        super().__init__(f"cannot go on after event {since}: {reason}. Read what you need anew, then watch from there")
+        self.since = since
+        self.first_kept = first_kept
+        self.last = last
 
 
 class LimitError(FlinError):

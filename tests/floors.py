@@ -25,7 +25,7 @@ ENGINE: Final = [
     "backup/",
     "typed_keys",
     "pairs mapping_views scan_iterator seekable_iterator codec",
-    "engine view batch snapshot transaction statistics verify writable_view updates closing expiring"
+    "feed aio_feed engine view batch snapshot transaction statistics verify writable_view updates closing expiring"
     " prefixed typed put_options memoize range_size expiry_callback",
     "aio_view aio_memoize",
     "aio",

@@ -19,6 +19,7 @@ NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "job_queue.py", "leaderboard.p
 NOT_RUN = {"flin_server.py"}  # shared by the examples with a server
 # Those of docs/recipes.md: test_recipes.py runs them.
 RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py", "fastapi_embedded.py"}
+RECIPES |= {"prices.py", "wsgi_readers.py", "asgi_readers.py", "pool_of_readers.py"}
 RECIPES |= {"pool.py", "pytest_fixtures.py", "notebook.py", "huey_tasks.py", "arq_tasks.py"}
 
 

@@ -115,6 +115,33 @@ def test_many_workers_ask_a_server(tmp_path: Path) -> None:
     assert [visits for visits, _ in answers] == list(range(1, 21))
 
 
+def test_many_workers_read_what_one_process_writes(tmp_path: Path) -> None:
+    """gunicorn with --preload and uvicorn, each with two workers, which see every price as soon as it is stored."""
+    for package in ("gunicorn", "uvicorn"):
+        pytest.importorskip(package)
+    told("python examples/prices.py prices")
+    told("PRICES=prices gunicorn --chdir examples --workers 4 wsgi_readers:application")
+    told("PRICES=prices uvicorn --app-dir examples --workers 4 asgi_readers:application")
+    gunicorn = [*GUNICORN, "--workers", "2", "--preload", "wsgi_readers:application"]
+    uvicorn = [*UVICORN, "--workers", "2", "asgi_readers:application"]
+    with running(tmp_path, [str(EXAMPLES / "prices.py"), "prices"]) as writer:
+        writer.found("ready")
+        prices = str(tmp_path / "prices")
+        with running(tmp_path, gunicorn, PRICES=prices) as wsgi, running(tmp_path, uvicorn, PRICES=prices) as asgi:
+            addresses = [wsgi.found(r"Listening at: (http://[\d.:]+)"), asgi.found(r"running on (http://[\d.:]+)")]
+            asgi.found("(startup complete)")
+            for number in range(10):
+                writer.say(f"tea {number}")
+                writer.found(f"stored tea {number}")
+                assert [ask_price(address) for address in addresses for _ in range(3)] == [str(number)] * 6
+
+
+def ask_price(address: str) -> str:
+    with urllib.request.urlopen(f"{address}/tea", timeout=PATIENCE_SECONDS) as reply:
+        price: str = reply.read().decode().split()[0]
+    return price
+
+
 def run(*words: str, folder: Path, **environment: str) -> str:
     command = [sys.executable, *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning", **environment}
@@ -150,6 +177,10 @@ def test_a_pool_computes_and_one_process_writes(tmp_path: Path) -> None:
     )
 
 
+def test_a_pool_reads_what_one_process_writes(tmp_path: Path) -> None:
+    assert run(str(EXAMPLES / "pool_of_readers.py"), str(tmp_path / "db"), folder=tmp_path) == "the sum: 199,990,000\n"
+
+
 def test_the_fixtures(tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "pytest_fixtures.py", tmp_path)  # away from Flin's own configuration
     assert "5 passed" in run("-m", "pytest", "-q", "-W", "error", "pytest_fixtures.py", folder=tmp_path)
@@ -173,7 +204,7 @@ def test_the_document_shows_what_the_examples_hold() -> None:
     plain = {re.sub(r"  #.*", "", line).strip() for line in sources.splitlines()}
     text = RECIPES.partition("## Copies")[0]
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     for line in "".join(blocks).splitlines():
         assert re.sub(r"  #.*", "", line).strip() in plain, line
 

@@ -15,48 +15,8 @@ from contextlib import contextmanager
 from flin.engine import Engine
 from flin.engine import open as open_engine
 from flin.engine.disk.descriptor import above_standard
-from flin.engine.disk.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
-
-
-class MemoryFile:
-    """A file in memory, for appending and reading: appended bytes can be read at once."""
-
-    def __init__(self, path: str, data: bytearray) -> None:
-        self.path = path
-        self._data = data
-        self.append: Callable[[Buffer], int] = self._append
-
-    def _append(self, data: Buffer) -> int:
-        self._data += data
-        return len(data)
-
-    def write(self, data: Buffer, offset: int) -> int:
-        self._data[offset : offset + len(data)] = data
-        return len(data)
-
-    def map_window(self, offset: int, size: int) -> None:
-        """Map nothing: no kernel keeps this memory when the process ends."""
-
-    def sync(self) -> None:
-        """Do nothing: there is no disk below."""
-
-    def size(self) -> int:
-        return len(self._data)
-
-    def pread(self, size: int, offset: int) -> bytes:
-        return bytes(self._data[offset : offset + size])
-
-    def pread_nowait(self, size: int, offset: int) -> bytes | None:
-        return self.pread(size, offset)
-
-    def will_need(self, size: int, offset: int) -> None:
-        """Do nothing: all of it is in memory."""
-
-    def map(self) -> Mapped:
-        return bytes(self._data)
-
-    def close(self) -> None:
-        """Do nothing: nothing is held open."""
+from flin.engine.disk.fs import DirectoryLock, OsFileSystem, ReadableFile
+from flin.engine.disk.memory_fs import MemoryFile, MemoryFileSystem
 
 
 class SharedLock:
@@ -77,35 +37,34 @@ class OverlayFileSystem:
 
     def __init__(self) -> None:
         self._disk = OsFileSystem()
-        self._written: dict[str, bytearray] = {}
+        self._written = MemoryFileSystem()
         self._removed: set[str] = set()
 
     def create(self, path: str) -> MemoryFile:
-        if path in self._written or self._on_disk(path):
+        if self._on_disk(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        self._written[path] = bytearray()
-        return MemoryFile(path, self._written[path])
+        return self._written.create(path)
 
     def create_segment(self, path: str) -> MemoryFile:
         return self.create(path)
 
     def open(self, path: str) -> ReadableFile:
-        if path in self._written:
-            return MemoryFile(path, self._written[path])
+        if self._written.is_file(path):
+            return self._written.open(path)
         if path in self._removed:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return self._disk.open(path)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file that was written here: an engine renames no others."""
-        self._written[new] = self._written.pop(old)
+        self._written.rename(old, new)
 
     def remove(self, path: str) -> None:
-        written = self._written.pop(path, None)
         if self._on_disk(path):
             self._removed.add(path)
-        elif written is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            if not self._written.is_file(path):
+                return
+        self._written.remove(path)
 
     def link(self, old: str, new: str) -> None:
         """Refuse: what is in memory and what is on the disk cannot be one file."""
@@ -113,15 +72,14 @@ class OverlayFileSystem:
 
     def names(self, directory: str) -> list[str]:
         on_disk = {name for name in self._disk.names(directory) if os.path.join(directory, name) not in self._removed}
-        written = {os.path.basename(path) for path in self._written if os.path.dirname(path) == directory}
-        return sorted(on_disk | written)
+        return sorted(on_disk.union(self._written.names_in(directory)))
 
     def is_file(self, path: str) -> bool:
-        return path in self._written or (path not in self._removed and self._disk.is_file(path))
+        return self._written.is_file(path) or (path not in self._removed and self._disk.is_file(path))
 
     def file_size(self, path: str) -> int:
-        if path in self._written:
-            return len(self._written[path])
+        if self._written.is_file(path):
+            return self._written.file_size(path)
         if path in self._removed:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return self._disk.file_size(path)

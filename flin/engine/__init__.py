@@ -12,6 +12,7 @@ from flin.engine.backup.checkpoint import Checkpoint
 from flin.engine.backup.restoring import backups, prune_backups, restore, verify_backup
 from flin.engine.batch import WriteBatch
 from flin.engine.engine import Engine, open  # the name that dbm and shelve use too
+from flin.engine.feed import Event, Feed
 from flin.engine.options import Options
 from flin.engine.snapshot import Snapshot
 from flin.engine.transaction import Transaction
@@ -21,6 +22,7 @@ from flin.errors import (
     ConflictError,
     CorruptionError,
     EncryptionError,
+    FeedGapError,
     FlinError,
     FormatVersionError,
     HelperDiedError,
@@ -28,6 +30,7 @@ from flin.errors import (
     JobFailedError,
     LimitError,
     LockedError,
+    NoDatabaseError,
     ReadOnlyError,
     ReentrantCallError,
     StallTimeout,
@@ -44,6 +47,9 @@ __all__ = [
     "CorruptionError",
     "EncryptionError",
     "Engine",
+    "Event",
+    "Feed",
+    "FeedGapError",
     "FlinError",
     "FormatVersionError",
     "HelperDiedError",
@@ -51,6 +57,7 @@ __all__ = [
     "JobFailedError",
     "LimitError",
     "LockedError",
+    "NoDatabaseError",
     "Options",
     "ReadOnlyError",
     "ReentrantCallError",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from sys import is_finalizing
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast, overload
@@ -26,9 +27,11 @@ from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.data_keys import EncryptionKey
 from flin.engine.disk.fs import AnyPath, FileSystem, OsFileSystem, absolute
+from flin.engine.disk.memory_fs import MEMORY, MemoryFileSystem
 from flin.engine.disk.sealed_files import raw_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.expiry_callback import ExpiryCallback
+from flin.engine.feed import Feed
 from flin.engine.key import USER_END
 from flin.engine.memoize import Memoizing
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
@@ -41,6 +44,7 @@ from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
 from flin.engine.transaction import Decorator, Transaction
+from flin.engine.tree.reader_store import READ_ONLY_TEXT, ReaderStore
 from flin.engine.tree.recent_writes import RecentWrites
 from flin.engine.tree.rotation import rotate
 from flin.engine.tree.store import Store
@@ -52,6 +56,7 @@ from flin.engine.writable_view import Ttl
 from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 _BYTES: Final = {bytes}
+
 
 Default = TypeVar("Default")
 
@@ -79,7 +84,8 @@ class Engine(Updates, TypedEngines, Memoizing):
             self._runner = runner
             self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
             self._closing = Closing(store, self._compactor, runner)
-            self._compactor.start()
+            if not store.options.read_only:
+                self._compactor.start()
         except BaseException:  # an interrupt, or no thread can start: nothing else would release the directory
             if "_closing" in self.__dict__:
                 self.close(flush=False)
@@ -233,6 +239,13 @@ class Engine(Updates, TypedEngines, Memoizing):
         db.prefixed(b"user:")`, then `users[b"1"]` is `db[b"user:1"]`."""
         return PrefixedEngine(self, prefix)
 
+    def refresh(self) -> bool:
+        """With `read_only=True`: show what the writer has committed since, all at once. Returns whether that is
+        anything. False for other engines: they show everything at once.
+
+        Errors leave what was shown. NoDatabaseError: it is gone. StorageError, CorruptionError."""
+        return self._store.refresh()
+
     # The mapping protocol: what it would inherit is slow, or not atomic.
 
     def __len__(self) -> int:
@@ -241,6 +254,9 @@ class Engine(Updates, TypedEngines, Memoizing):
 
         Expired keys are deleted first. If the disk refuses writes, they still count, since reads continue then.
         """
+        if self._store.options.read_only:  # it deletes none
+            with self.snapshot() as view:
+                return len(view)
         if not is_reentered():
             with suppress(StorageError, ReadOnlyError, StallTimeout):
                 while self._compactor.sweep():
@@ -252,6 +268,19 @@ class Engine(Updates, TypedEngines, Memoizing):
     def clear(self) -> None:
         """Delete every key."""
         self._delete_bounds(b"", USER_END)
+
+    # Others.
+
+    def watch(
+        self, prefix: BytesLike = b"", *, since: int | None = None, durable: bool = False, timeout: float | None = None
+    ) -> Feed:
+        """`for event in db.watch(b"user:")`: every commit from now on, in order, as events (docs/feed.md).
+
+        `since`: from the event after the one with this sequence on; FeedGapError if not all of them are kept, which
+        `wal_retention` is for. `durable`: only what no power cut can take away. `timeout`: the iteration ends if for so
+        many seconds nothing comes; the next one goes on."""
+        self._store.check_open()
+        return Feed(self._store, prefix, since, durable=durable, timeout=timeout)
 
     # Maintenance.
 
@@ -293,6 +322,8 @@ class Engine(Updates, TypedEngines, Memoizing):
     def _unless_closed(self) -> Iterator[None]:
         """ClosedError if it is closed, or is closed meanwhile: then the background's jobs are cancelled."""
         self._store.check_open()
+        if self._store.options.read_only:
+            raise ReadOnlyError(READ_ONLY_TEXT)
         try:
             yield
         except JobCancelled:
@@ -346,7 +377,7 @@ class Engine(Updates, TypedEngines, Memoizing):
         closing: Closing | None = self.__dict__.get("_closing")  # an interrupt may have ended `__init__`
         if closing is None or self._store.has_ended or is_finalizing():
             return  # at the interpreter's end threads stand still; the kernel releases the directory
-        if not isinstance(raw_of(self._store.options.fs), OsFileSystem):
+        if not isinstance(raw_of(self._store.options.fs), OsFileSystem | MemoryFileSystem):
             return  # a test's disk: nothing of the system is held, and the test must be able to count all calls
         try:
             warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
@@ -460,15 +491,18 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     value_cache: bool = True,
     on_expired: Callable[[bytes], object] | None = None,
     encryption_key: EncryptionKey | None = None,
+    wal_retention: int | str = 0,
+    read_only: bool = False,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = system_random_bytes,
 ) -> Engine:
     """Open the database in a directory. Creates both if needed. `flin.engine.Options` explains the options.
+    ":memory:" is a database of its own, without files, which is gone once it is closed.
 
-    LockedError: another process or engine has it open. CorruptionError, FormatVersionError, StorageError: the files
-    cannot be used. WrongKeyError, EncryptionError: the key is another one, or missing. TypeError, ValueError: an option
-    is wrong.
+    LockedError: another process or engine has it open. NoDatabaseError: there is none, and `create` is off or
+    `read_only` on. CorruptionError, FormatVersionError, StorageError: the files cannot be used. WrongKeyError,
+    EncryptionError: the key is another one, or missing. TypeError, ValueError: an option is wrong.
 
     Example: `with flin.engine.open("data", sync="always") as db: db.put(b"key", b"value")`
     """
@@ -487,11 +521,17 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         value_cache=value_cache,
         on_expired=on_expired,
         encryption_key=encryption_key,
-        fs=OsFileSystem() if fs is None else fs,
+        wal_retention=wal_retention,
+        read_only=read_only,
+        fs=(MemoryFileSystem() if path == MEMORY else OsFileSystem()) if fs is None else fs,
         clock_ms=clock_ms,
         random_bytes=random_bytes,
     )
-    return Engine(Store(absolute(path), options))
+    if path == MEMORY:
+        if read_only or fs is not None:
+            raise ValueError(f"{MEMORY} is a new database of this process: it takes neither read_only nor fs")
+        return Engine(Store(MEMORY, replace(options, create=True)))
+    return Engine((ReaderStore if read_only else Store)(absolute(path), options))
 
 
 def check_sync(sync: object) -> None:

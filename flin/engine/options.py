@@ -84,6 +84,12 @@ class Options:
     encryption_key: EncryptionKey | None = None
     """32 bytes, or a function that gives them when the database is opened: everything on the disk is encrypted then
     (docs/encryption.md). Fixed when the database is created; `Engine.rotate` changes the key."""
+    wal_retention: int | str = 0
+    """Bytes, or text like "64mb": at least so much of the write-ahead log is kept after its flush, across restarts, so
+    that `watch(since=…)` can begin there. 0: what is flushed is gone."""
+    read_only: bool = False
+    """Only read, alongside the process that has the database open for writing, if there is one. Takes no lock, writes
+    nothing, starts no thread and no process; `refresh()` shows what was committed since (docs/readers.md)."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     """The file system below; for tests a simulated disk (docs/testing.md)."""
     clock_ms: Callable[[], int] = wall_clock_ms
@@ -111,6 +117,8 @@ class Options:
             raise ValueError("sync_interval_ms must be at least 1 and stall_timeout_ms at least 0")
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
             raise ValueError(f"memory_limit must be at least {MIN_MEMORY_LIMIT_BYTES} bytes, not {self.memory_limit!r}")
+        if self.wal_retention_bytes < 0:
+            raise ValueError(f"wal_retention must not be negative, but is {self.wal_retention!r}")
 
     def _check_types(self) -> None:
         """Check types first: a wrong type would fail somewhere deep, or be taken for another value."""
@@ -118,7 +126,7 @@ class Options:
             value = getattr(self, name)
             if type(value) is not int and not (name == "shards" and value is None):
                 raise TypeError(f"{name} must be an int, not {value!r}")
-        for name in ("create", "stall_writers", "value_cache"):
+        for name in ("create", "stall_writers", "value_cache", "read_only"):
             if type(getattr(self, name)) is not bool:
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if type(self.memory_limit) not in (int, str):
@@ -130,6 +138,8 @@ class Options:
                 raise TypeError(f"{name} must be a function, not {getattr(self, name)!r}")
         if self.on_expired is not None and not callable(self.on_expired):
             raise TypeError(f"on_expired must be a function or None, not {self.on_expired!r}")
+        if type(self.wal_retention) not in (int, str):
+            raise TypeError(f'wal_retention must be bytes or text like "64mb", not {self.wal_retention!r}')
         now_ms = self.clock_ms()
         if type(now_ms) is not int:
             raise TypeError(f"clock_ms must return whole milliseconds (time.time_ns() // 1_000_000), not {now_ms!r}")
@@ -137,6 +147,10 @@ class Options:
     @property
     def memory_limit_bytes(self) -> int:
         return parse_bytes(self.memory_limit)
+
+    @property
+    def wal_retention_bytes(self) -> int:
+        return parse_bytes(self.wal_retention)
 
     @property
     def budget(self) -> MemoryBudget:

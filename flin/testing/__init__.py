@@ -16,6 +16,7 @@ The files, from the bottom up:
 - model.py: what a database may hold after a crash
 - run.py: does a workload on an engine and on the model, and records every crash point
 - operation.py: the operations of workloads, one small class for each call of the API
+- following.py: those of readers and of somebody who watches; mirror.py: the copy that he keeps
 - crash_checker.py: crashes the disk at these points and checks the recovered database
 - faulty.py: runs in which calls fail
 - crash.py: the long run, `python -m flin.testing.crash --help`

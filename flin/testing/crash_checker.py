@@ -26,6 +26,7 @@ from flin.engine.disk import file_name
 from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
 from flin.engine.disk.sealed_files import unlocked
 from flin.engine.engine import Engine
+from flin.engine.wal.retention import kept_segments
 from flin.testing.clock import ManualClock
 from flin.testing.copies import check_copies
 from flin.testing.crash_model import POWER_CUTS, CrashModel, after_crash, every_crash, killed
@@ -100,6 +101,8 @@ class CrashChecker:
         far: tuple[object, ...] = (len(expectation.states), len(expectation.unanswered), expectation.promised)
         if crash_point.copies:
             far = (*far, *(copy.is_answered for copy in crash_point.copies))
+        if crash_point.watched is not None:
+            far = (*far, crash_point.watched.sequence)
         digest = blake2b(f"{self.setup} {power_cut} {far}".encode(), digest_size=8)  # equal in every process
         for path, content in disk.files().items():
             if path.endswith(LOCK):
@@ -121,7 +124,12 @@ class CrashChecker:
             if again:
                 after_open = killed(disk)
             check_whole(engine, state, clock.now_ms)
-            assert_no_orphans(disk)
+            if crash_point.watched is not None:
+                mirror = crash_point.watched.copy()
+                mirror.follow(engine, keeps_all=self.setup.wal_retention > 0)
+                mirror.check(engine, crash_point.expectation.latest_ms)
+                mirror.close()
+            self._assert_no_orphans(disk)
             if again:
                 written = check_writable(engine, what_is_there(state, clock.now_ms))
                 least = after_crash(disk, CrashModel.PREFIXES, lambda _: 0)  # a power cut that leaves nothing pending
@@ -129,7 +137,7 @@ class CrashChecker:
             engine.close(flush=again)
         if not again:
             return
-        assert_no_orphans(disk)
+        self._assert_no_orphans(disk)
         if crash_point.copies:
             self._check_copies(disk, crash_point, clock.now_ms)
         self._is_there(least, written, clock)
@@ -167,7 +175,10 @@ class CrashChecker:
             check_whole(engine, state, now_ms)
         finally:
             engine.close()
-        assert_no_orphans(clone)
+        self._assert_no_orphans(clone)
+
+    def _assert_no_orphans(self, disk: SimulatedDisk) -> None:
+        assert_no_orphans(disk, self.setup.wal_retention)
 
 
 def check_whole(engine: Engine, state: State, now_ms: int) -> None:
@@ -198,14 +209,17 @@ def check_writable(engine: Engine, expected: dict[bytes, bytes]) -> dict[bytes, 
     return expected
 
 
-def assert_no_orphans(disk: SimulatedDisk) -> None:
-    """Check that every file is named by the manifest, or is a live WAL segment, the manifest, the keys or the lock."""
+def assert_no_orphans(disk: SimulatedDisk, wal_retention: int = 0) -> None:
+    """Check that every file is named by the manifest, or is a live WAL segment or one that is kept, the manifest, the
+    keys or the lock."""
     found = manifest.read(unlocked(disk, PATH, KEY) if file_name.KEYS in disk.names(PATH) else disk, PATH)
     assert found is not None, "there is no manifest"
     tables = found.version.files()
+    kept = kept_segments(disk, PATH, found.database_id, found.wal_floor, found.wal_position, wal_retention)
     for name in disk.names(PATH):
         parsed = maybe_parse(name)
         live = parsed is not None and parsed.role == "wal" and parsed.number >= found.wal_floor
+        live = live or name in [each.name for each in kept]
         assert name in (LOCK, MANIFEST, file_name.KEYS) or name in tables or live, f"nobody names the file {name}"
     missing = tables - set(disk.names(PATH))
     assert not missing, f"the manifest names {missing}"

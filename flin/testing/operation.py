@@ -18,6 +18,7 @@ from flin.errors import ReadOnlyError, StorageError
 from flin.testing.copies import MakeBackup, MakeCheckpoint
 from flin.testing.crash_model import CrashModel
 from flin.testing.fault import Fault
+from flin.testing.following import ReadElsewhere, Watch
 from flin.testing.model import Delete as DeleteStep
 from flin.testing.model import DeleteRange as RangeStep
 from flin.testing.model import Put as PutStep
@@ -578,7 +579,8 @@ RULES.extend(
     (
         *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
         *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Transact, Fill, Layer, Take, DeleteEach),
-        *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
+        *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome),
+        *(Read, ReadElsewhere, Watch, TakeSnapshot, ReleaseSnapshot),
         *(MakeCheckpoint, MakeBackup),
         *(Refused, Crash, Replace),
     )

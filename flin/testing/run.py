@@ -26,6 +26,7 @@ from flin.errors import ClosedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.crash_model import CrashModel, after_crash, killed
 from flin.testing.disk import SimulatedDisk
+from flin.testing.mirror import Mirror
 from flin.testing.model import Expectation, Model, Put, State, Step, view
 
 PATH: Final = "/data/db"
@@ -74,6 +75,7 @@ class EngineSetup:
     value_threshold: int = 0
     tiny: bool = False
     """Whether blocks, tables, merges and the ranges between fences hold a few keys."""
+    wal_retention: int = 0
     idle: bool = False
     """Whether after each flush the merges follow that are made while nothing is written."""
     encrypted: bool = False
@@ -90,6 +92,7 @@ class EngineSetup:
             shards=self.shards,
             memory_limit=self.memory_limit,
             value_threshold=self.value_threshold,
+            wal_retention=self.wal_retention,
             block_size_bytes=512 if self.tiny else 8192,
             encryption_key=KEY if self.encrypted else None,
         )
@@ -119,6 +122,8 @@ class CrashPoint:
     call: str
     now_ms: int
     copies: Sequence[CopyMade] = ()
+    watched: Mirror | None = None
+    """What somebody who watches has of the database, and a power cut must not take away."""
 
 
 @dataclass(slots=True)
@@ -140,6 +145,9 @@ class WorkloadRun:
     opened: int = 0
     """How often the engine was opened; its identity and salts follow from it."""
     _engine: Engine | None = None
+    mirrors: dict[bool, Mirror] = field(default_factory=dict)
+    """Copies of those who watch, by whether only durable events come."""
+    _reader: Engine | None = None
     _frequent: int = 0
 
     def __post_init__(self) -> None:
@@ -181,6 +189,7 @@ class WorkloadRun:
         """Drop the engine, without a clean end on the disk that counts: the crash points are copies."""
         engine, self._engine = self._engine, None
         self.snapshots.clear()
+        self.close_reader()
         if engine is not None:
             self.disk.faults.clear()
             with suppress(ReadOnlyError):  # after a failed sync
@@ -230,12 +239,16 @@ class WorkloadRun:
         power_cut = crash_model is not CrashModel.KILLED
         state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
         self.model = Model(state, expectation.latest_ms)  # recovery has made everything that it accepted durable
+        if power_cut:
+            self.mirrors.pop(False, None)  # it may have events of what is lost
         self.watch(watched)
 
     def replace_directory(self, trespass: Callable[[Engine], object]) -> None:
         """Remove the directory under the running engine; make a new database there, and go on with that."""
         old = self.engine
+        self.close_reader()
         self.disk.remove_directory(PATH)
+        self.mirrors.clear()
         self.model = Model({}, self.model.latest_ms)
         self.opened += 1
         self._engine = self.setup.open(self.disk.for_another_program(), self.clock, ("run", self.opened))
@@ -261,6 +274,35 @@ class WorkloadRun:
 
     def take_snapshot(self) -> None:
         self.snapshots.append((self.engine.snapshot(), self.view()))
+
+    def reader(self) -> Engine:
+        """A reader of the same files, as another program has it: opened at first, then refreshed."""
+        if self._reader is None:
+            self._reader = flin.engine.open(
+                PATH,
+                read_only=True,
+                fs=self.disk.for_another_program(),
+                clock_ms=self.clock,
+                memory_limit=self.setup.memory_limit,
+                encryption_key=KEY if self.setup.encrypted else None,
+            )
+        else:
+            self._reader.refresh()
+        return self._reader
+
+    def mirror(self, *, durable: bool) -> Mirror:
+        """The copy that somebody keeps who watches, with all that was committed."""
+        mirror = self.mirrors.setdefault(durable, Mirror(durable))
+        if durable:
+            self.engine.sync()
+            self.model.promise()
+        mirror.follow(self.engine, keeps_all=self.setup.wal_retention > 0)
+        return mirror
+
+    def close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
     def release_snapshots(self, most: int | None = None) -> None:
         """Read the oldest snapshots again and close them."""
@@ -289,6 +331,8 @@ class WorkloadRun:
                 return
         expectation, copies = self.model.expectation(), tuple(self.copies)
         found = CrashPoint(killed(self.disk), expectation, self.operation, call, self.clock.now_ms, copies)
+        if True in self.mirrors:
+            found.watched = self.mirrors[True].copy()
         self.crash_points.append(found)
 
 

@@ -82,6 +82,10 @@ class ValueCache:
         """Refuse fills from before, then evict what the memtables cover."""
         self._change(lambda: self._begin_flush(flushes, memtables))
 
+    def empty(self, flushes: int) -> None:
+        """Refuse fills from before, then evict everything: other tables are shown from now on."""
+        self._change(lambda: self._empty(flushes))
+
     def begin_edit(self, now_ms: int) -> None:
         """Evict what has expired, and refuse it from now on: called before tables are installed that may lack it."""
         self._change(lambda: self._begin_edit(now_ms))
@@ -130,6 +134,11 @@ class ValueCache:
                         self._discard(key)
                     else:
                         self._next_expiry_ms = min(self._next_expiry_ms, entry[1])
+
+    def _empty(self, flushes: int) -> None:
+        self.flushes = flushes
+        self.young, self.old = {}, {}
+        self._young_bytes = self._old_bytes = 0
 
     def _begin_flush(self, flushes: int, memtables: Sequence[Memtable]) -> None:
         self.flushes = flushes

@@ -14,6 +14,7 @@ from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.file_name import KEYS
 from flin.engine.disk.fs import join
+from flin.engine.disk.memory_fs import MEMORY
 from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.reentry import holds_lock
 from flin.engine.tree.edits import Edits
@@ -46,6 +47,8 @@ class Captures(Edits):
     @contextmanager
     def capture(self) -> Iterator[Capture]:
         """The database as it is now, made durable. ReadOnlyError, StorageError or ClosedError if it cannot be."""
+        if self.directory == MEMORY:
+            raise StorageError("copy", MEMORY, "it has no files")
         try:
             capture, pinned, position = self._captured()
         except OSError as error:

@@ -35,7 +35,9 @@ from flin.engine.tree.dropped_memtables import DroppedMemtables
 from flin.engine.tree.recent_writes import Begun, Change, RecentWrites
 from flin.engine.tree.stall import LARGE_BYTES, SLOW_RUNS, stall_of
 from flin.engine.tree.turns import Turns
+from flin.engine.tree.watchers import Waker, wake
 from flin.engine.wal.frames import are_plain
+from flin.engine.wal.writer import Place
 from flin.errors import (
     ReentrantCallError,
     StorageError,
@@ -94,6 +96,8 @@ class Commits(Turns):
         except StorageError as error:
             self.make_read_only(f"a sync failed: {error}")
             raise
+        if self.watchers.for_syncs:
+            wake(self.watchers.for_syncs)
 
     def check_sync(self) -> None:
         """Called before a write that waits for the disk: ReentrantCallError if it cannot wait."""
@@ -317,6 +321,29 @@ class Commits(Turns):
         changes = self._recent.since(sequence)
         return None if changes is None else (changes, self._recent.sequence)
 
+    # Watching.
+
+    def place(self) -> Place:
+        """Where the WAL goes on: what is before it can be read."""
+        return self._exclusively(self._wal.place)
+
+    def wake_after(self, position: int, waker: Waker, *, durable: bool) -> bool:
+        """Call `waker` once, after a commit that ends beyond the position, or the sync of one. False if there is such a
+        commit already. It may be called too early, and when the store is closed."""
+        watchers = self.watchers
+        (watchers.for_syncs if durable else watchers.for_commits).add(waker)  # first: a sync waits for no lock
+        reached = self._wal.synced if durable else self._exclusively(self._expect_commit)
+        is_early = reached <= position and not self._control.is_closed
+        if not is_early:
+            watchers.forget(waker)
+        return is_early
+
+    def _expect_commit(self) -> int:
+        """Have the next write look whether somebody waits for it, as if it had to seal the generation. Returns the
+        position."""
+        self._seal_check = -1
+        return self._wal.position
+
     # Under the commit lock.
 
     def _commit(
@@ -392,6 +419,8 @@ class Commits(Turns):
         """Commit what was put off; seal the open generation if it is full, else note when to look again."""
         if self._control.put_off:
             self._commit_put_off()
+        if self.watchers.for_commits:
+            wake(self.watchers.for_commits)
         tell = self._exclusively(self._look_at_size)
         if tell is not None:
             tell()
@@ -405,6 +434,8 @@ class Commits(Turns):
             return self.listeners.on_sealed
         # The position does not include an entry's overhead: to look again after half of the room is never too late.
         self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
+        if self.watchers.for_commits:  # since this write has woken those who waited
+            self._seal_check = -1
         if self.listeners.on_filling is None or 4 * room > 3 * self.options.budget.generation:
             return None
         tell, self.listeners.on_filling = self.listeners.on_filling, None
@@ -433,9 +464,10 @@ class Commits(Turns):
         cached = self._kept(state.retired, sealed)
         state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed, retired=cached)
         following = OpenGeneration(wal.position, self._generation.number + 1)
+        check = -1 if self.watchers.for_commits else wal.position + SEAL_CHECK_BYTES
         # No call in between: an interrupt finds all of this done, or nothing. One job flushes a segment, and once.
         self.state, wal.ended, self._generation = state, (), following
-        self._seal_check = wal.position + SEAL_CHECK_BYTES
+        self._seal_check = check
         self._install(state)
         return True
 

@@ -101,5 +101,11 @@ class DeadStretches:
         self.known = []
         self._look_again()
 
+    def reset(self) -> None:
+        """Forget all stretches and scans: other entries are shown from now on, and nobody has told of each."""
+        self.parted += 1
+        self._searches = []
+        self.forget()
+
     def _look_again(self) -> None:
         self.heeds_puts = bool(self.known or self._searches)

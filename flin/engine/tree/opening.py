@@ -37,7 +37,8 @@ from flin.engine.options import Options
 from flin.engine.tree.foreign import maybe_foreign
 from flin.engine.tree.table_cache import missing_bytes
 from flin.engine.tree.used_keys import forget_unused
-from flin.errors import CorruptionError, StorageError
+from flin.engine.wal.retention import ChainedSegment, kept_segments
+from flin.errors import CorruptionError, NoDatabaseError, StorageError
 
 COPY_BYTES: Final = 1 << 20
 """Bytes copied at once: many enough for the disk, and few compared with the memory limit."""
@@ -59,16 +60,7 @@ def open_directory(directory: str, options: Options) -> Opened:
     """Open it. LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not
     fit it."""
     fs = options.fs
-    try:
-        if options.create:
-            fs.make_directory(directory)
-        _refuse_foreign(fs, directory, options.create)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StorageError("open", directory, "it is no directory, or below a file") from error
-    except OSError as error:
-        absent = isinstance(error, FileNotFoundError) and not options.create
-        cause = "there is no such directory, and create is off" if absent else error
-        raise StorageError("create" if options.create else "open", directory, cause) from error
+    find_directory(fs, directory, create=options.create)
     lock = lock_directory(fs, directory, options.clock_ms())
     try:
         return _open_locked(directory, options, lock)
@@ -78,6 +70,21 @@ def open_directory(directory: str, options: Options) -> Opened:
     except BaseException:
         lock.release()
         raise
+
+
+def find_directory(fs: FileSystem, directory: str, *, create: bool) -> None:
+    """Check that the directory is there, and may be a database's; with `create` it is made. NoDatabaseError,
+    StorageError, CorruptionError."""
+    try:
+        if create:
+            fs.make_directory(directory)
+        _refuse_foreign(fs, directory, create)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError("open", directory, "it is no directory, or below a file") from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create:
+            raise NoDatabaseError("open", directory, "there is no such directory, and create is off") from error
+        raise StorageError("create" if create else "open", directory, error) from error
 
 
 def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
@@ -105,7 +112,7 @@ def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
     if MANIFEST in names:
         raise CorruptionError(join(directory, MANIFEST), 0, "not a manifest")
     if not create:
-        raise StorageError("open", directory, "it holds no database, and create is off")
+        raise NoDatabaseError("open", directory, "it holds no database, and create is off")
     path = join(directory, LOCK)
     if LOCK in names and fs.is_file(path) and not is_lock_text(_read(fs, path, LOCK_BYTES)):
         raise StorageError("open", directory, f"its {LOCK} is another program's")
@@ -131,11 +138,8 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     key = None if options.encryption_key is None else key_of(options.encryption_key)
     unlock(fs, directory, key, options.random_bytes, create=options.create)
     manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
-    if options.shards is not None and options.shards != manifest.shards:
-        raise ValueError(
-            f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
-        )
-    _check_manifest(fs, directory, manifest)
+    check_shards(directory, manifest, options)
+    check_manifest(fs, directory, manifest)
     recovery = recover(fs, directory, manifest, options.budget.generation)
     missing_bytes(fs, directory, manifest.version)
     writer = ManifestWriter(fs, directory)
@@ -145,16 +149,31 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     writer.confirm()
     # A copy that an earlier open left unfinished must be durably gone before its original goes: of two segments with
     # the same number the older file counts.
-    if _remove_unnamed(fs, directory, _named(manifest, recovery)):
+    named = _link_to_kept(options, directory, manifest, recovery)
+    if _remove_unnamed(fs, directory, _named(manifest, recovery) | named):
         fs.sync_directory(directory)
     _make_durable(fs, directory, manifest, recovery)
-    _remove_unnamed(fs, directory, _named(manifest, recovery))
+    _remove_unnamed(fs, directory, _named(manifest, recovery) | named)
     if key is not None and NEW_KEYS in fs.names(directory):
         fs.remove(join(directory, NEW_KEYS))
     fs.sync_directory(directory)
     if key is not None and isinstance(fs, SealedFileSystem):
         forget_unused(fs, directory, key, options.random_bytes)
     return Opened(directory, lock, manifest, writer, recovery)
+
+
+def _link_to_kept(options: Options, directory: str, manifest: Manifest, recovery: Recovery) -> set[str]:
+    """The names of the segments that are kept. If there are no others, the next one will follow the newest of them."""
+    found = kept(options.fs, directory, manifest, options.wal_retention_bytes)
+    if found and not recovery.last_segment:
+        header = found[0].header
+        recovery.last_segment, recovery.last_end = header.number, manifest.wal_position - header.base
+    return {each.name for each in found}
+
+
+def kept(fs: FileSystem, directory: str, manifest: Manifest, size: int) -> list[ChainedSegment]:
+    """The segments below the floor that hold the last `size` bytes before it, newest first."""
+    return kept_segments(fs, directory, manifest.database_id, manifest.wal_floor, manifest.wal_position, size)
 
 
 def _new_manifest(directory: str, options: Options) -> Manifest:
@@ -183,7 +202,15 @@ MAX_EPOCH: Final = (1 << 42) - 1
 """Segments of an epoch are numbered from epoch << 20 on, and a file's number has 63 bits. No database gets there."""
 
 
-def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
+def check_shards(directory: str, manifest: Manifest, options: Options) -> None:
+    """ValueError if the options name another number of shards."""
+    if options.shards is not None and options.shards != manifest.shards:
+        raise ValueError(
+            f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
+        )
+
+
+def check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
     """CorruptionError unless it can be this directory's. With numbers that Flin never reaches the engine would get ones
     that no file can hold. And an epoch is durable before anything is written in it: a file of a later one proves a
     later manifest, so this one is an old copy or another database's, and files that it does not name must stay."""

@@ -52,6 +52,9 @@ from flin.errors import CorruptionError, FlinError, ReadOnlyError
 
 _STRINGS: Final = {bytes}
 
+LAG_SHARE: Final = 4
+"""Whoever watches may fall behind the flushes by a quarter of the memory limit: two generations."""
+
 
 class Store(Captures):
     """The database of one directory, open for reading and writing. Threads may share it."""
@@ -61,7 +64,7 @@ class Store(Captures):
         super().__init__(options)
         self.awaits_filters = False  # set by whoever sees that filters are read from the disk again and again
         self.holds_sweep = False  # set by whoever wants expired keys to stay for a while
-        self._opened = opening.open_directory(directory, options)
+        self._opened = self._open_directory(directory, options)
         try:
             self._begin()
         except BaseException:
@@ -71,12 +74,19 @@ class Store(Captures):
 
     # Opening.
 
+    def _open_directory(self, directory: str, options: Options) -> opening.Opened:
+        return opening.open_directory(directory, options)
+
+    def _table_cache(self) -> TableCache:
+        return TableCache(self.options.fs, self.directory, BlockCache(self.options.budget.quiet_block_cache))
+
     def _begin(self) -> None:
         options, opened = self.options, self._opened
         self._live_count = LiveCount()
         self._versions = VersionSet(opened.manifest, opened.manifest_writer)
         self.value_cache = ValueCache(options.budget.value_cache if options.value_cache else 0)
-        self.tables = TableCache(options.fs, self.directory, BlockCache(options.budget.quiet_block_cache))
+        self.tables = self._table_cache()
+        self.tables.retained = self._retained
         self._wal = self._begin_wal()
         self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)
@@ -129,6 +139,13 @@ class Store(Captures):
     def recovery(self) -> Recovery:
         """The result of the recovery at the open."""
         return self._opened.recovery
+
+    def _retained(self) -> set[str]:
+        """The segments below the floor that are kept: by the option, and for those who have not read them yet."""
+        manifest, options = self._versions.manifest, self.options
+        behind = min(self.watchers.behind(manifest.wal_position), options.memory_limit_bytes // LAG_SHARE)
+        size = max(options.wal_retention_bytes, behind)
+        return {each.name for each in opening.kept(options.fs, self.directory, manifest, size)}
 
     @property
     def has_ended(self) -> bool:
@@ -257,6 +274,11 @@ class Store(Captures):
         """The keys of settled runs: the last exact number, at no cost, for those who watch."""
         return self._live_count.settled(self.state.version).counts.get(namespace, 0)
 
+    def refresh(self) -> bool:
+        """Show what was committed since. Returns whether that is anything: here it is shown at once."""
+        self.check_open()
+        return False
+
     # Expiry.
 
     def now_ms(self) -> int:
@@ -299,6 +321,7 @@ class Store(Captures):
     def begin_close(self) -> None:
         """Refuse writes."""
         self._exclusively(self._begin_close)
+        self.watchers.wake_all()
 
     def _begin_close(self) -> None:
         self._control.is_closed = self._must_wait = True

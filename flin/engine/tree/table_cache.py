@@ -48,6 +48,8 @@ class TableCache:
         files, which leaves them in `_gone`."""
         self._removed_below = 0  # the floor up to which segments were removed
         self._keeps_files = False
+        self.retained: Callable[[], set[str]] = set
+        """Gives the segments that must stay, though they are flushed."""
 
     def runs_of(self, version: Version) -> OpenRuns:
         """The version's runs; its value files are in `value_files` now. Tables of earlier versions that are not in it
@@ -102,7 +104,13 @@ class TableCache:
         self.block_cache.drop_gone()
         floor = self.wal_floor  # it is that of a durable manifest
         is_due = floor > self._removed_below and not self._keeps_files
-        if is_due and remove_segments(self._fs, self._directory, floor, self.holds):
+        try:
+            retained = self.retained() if is_due or self._gone else set()
+        except OSError:
+            return []  # the next call tries again
+        if is_due and remove_segments(
+            self._fs, self._directory, floor, lambda name: name in retained or self.holds(name)
+        ):
             self._removed_below = floor
         failed: list[str] = []
         while not self._keeps_files:
@@ -110,7 +118,7 @@ class TableCache:
                 name = self._gone.popleft()
             except IndexError:  # empty: another thread may have been faster
                 break
-            if self.holds(name) or self._is_live_segment(name):
+            if self.holds(name) or name in retained or self._is_live_segment(name):
                 continue
             try:
                 self._fs.remove(join(self._directory, name))

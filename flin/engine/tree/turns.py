@@ -20,6 +20,7 @@ from flin.engine.options import Options
 from flin.engine.reentry import holds_lock, is_held, is_reentered
 from flin.engine.tree.listeners import Listeners
 from flin.engine.tree.stall import LOOK_SECONDS, Stall
+from flin.engine.tree.watchers import Watchers
 from flin.engine.tree.write_control import WriteControl
 from flin.engine.wal.writer import WalWriter
 from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
@@ -40,6 +41,7 @@ class Turns:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.listeners = Listeners()
+        self.watchers = Watchers()
         # Guarded by the commit lock, as are the state, the WAL and the open generation. The lock knows its owner, so a
         # call that re-enters can tell.
         self._commit_lock = RLock()

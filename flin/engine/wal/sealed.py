@@ -179,6 +179,7 @@ class FrameOpener:
     def __init__(self, key: SealKey, path: str) -> None:
         self._key: Final = key
         self._path: Final = path
+        self.start = 0  # where in its file the data begins that is opened
 
     def points(
         self, data: Mapped, offset: int, end: int, kind: int, count: int, large: LargeValues | None
@@ -219,7 +220,7 @@ class FrameOpener:
             if large is not None and size - SEAL_BYTES >= large.threshold and sealed:
                 yield place, large.pointer(at, sealed, SEAL_BYTES)
             else:
-                yield place, self.value(at, sealed)
+                yield place, self.value(self.start + at, sealed)
             at += size
 
     def columns(self, found: SealedColumns) -> tuple[Sequence[bytes], Sequence[bytes]]:

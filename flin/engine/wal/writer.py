@@ -42,6 +42,17 @@ class _Files(NamedTuple):
     begun: int = 0  # how many segments were begun, these included
 
 
+class Place(NamedTuple):
+    """Where the log goes on."""
+
+    position: int
+    sequence: int
+    newest: int  # the number of the segment before this place; 0: it is not there any more
+    name: str  # that segment's file, if it is the current one; else ""
+    offset: int  # in that file
+    next_number: int  # of the next segment
+
+
 class WalWriter:
     """The writing end of the WAL of one open engine."""
 
@@ -114,6 +125,13 @@ class WalWriter:
         file = self._file or self._begin()
         frame = wal_frames.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges, plain)
         return self._append(file, frame, len(points) + len(ranges))
+
+    def place(self) -> Place:
+        """Where the log goes on. Called under the commit lock: everything before it is in memory, too."""
+        if self._file is None:
+            return Place(self.position, self.sequence, self._predecessor, "", 0, self.next_number)
+        number, offset = self.next_number - 1, self.position - self._base
+        return Place(self.position, self.sequence, number, self._name, offset, self.next_number)
 
     def end_segment(self) -> None:
         """End the current segment, if there is one; the next commit begins another."""

@@ -311,7 +311,7 @@ class SimulatedDisk:
                 self._used += max(0, taken - known)
         return taken
 
-    def _copy(self, file: SimulatedFile, path: str, data: bytes, offset: int) -> None:
+    def _copy(self, file: SimulatedFile, path: str, data: bytes | bytearray, offset: int) -> None:
         """Copy into a mapped window: no call of the operating system, so nothing to count and nothing that can fail."""
         with self._mutex:
             assert offset + len(data) <= len(file.content), "a copy beyond the file is SIGBUS"
@@ -495,7 +495,7 @@ class SimulatedView:
         self._file: SimulatedFile | None = file
         self._start = start
 
-    def __setitem__(self, where: slice, data: bytes) -> None:
+    def __setitem__(self, where: slice, data: bytes | bytearray) -> None:
         assert self._file is not None, "the window is closed"
         assert where.stop - where.start == len(data)
         self._disk._copy(self._file, self._path, data, self._start + where.start)

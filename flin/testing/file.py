@@ -29,7 +29,7 @@ class SimulatedFile:
         self.lost: list[tuple[int, int, bytes]] = []  # (start, stop, what the disk holds there) after a failed sync
         self.writes: list[PendingWrite] = []
 
-    def write(self, order: int, data: bytes | memoryview, start: int) -> None:
+    def write(self, order: int, data: bytes | bytearray | memoryview, start: int) -> None:
         """Add a pending write at or before the end of the file."""
         stop = start + len(data)
         self.writes.append(PendingWrite(order, start, stop, bytes(self.content[start:stop])))

@@ -46,7 +46,7 @@ def write_segment(
     for ranges, points in commits:
         frame = encode_commit(SALT, size, sequence, 0, points, ranges)
         sequence += len(ranges) + len(points)
-        pieces.append(frame)
+        pieces.append(bytes(frame))
         size += len(frame)
     file = fs.create(join(directory, wal_name(number, 1)))
     append_all(file, b"".join(pieces))

@@ -294,7 +294,7 @@ def test_no_nonce_is_used_twice_where_a_put_was_interrupted(
         window: Any = wal._window
 
         class Interrupted:
-            def __setitem__(self, where: slice, data: bytes) -> None:
+            def __setitem__(self, where: slice, data: bytes | bytearray) -> None:
                 window[where] = data
                 raise KeyboardInterrupt
 

@@ -48,7 +48,7 @@ class Segment:
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> Segment:
         salt = self.header.salt
         frame = wal_frames.encode_commit(salt, self.position, self.sequence, self.synced, points, ranges)
-        return self._add(frame, len(points) + len(ranges))
+        return self._add(bytes(frame), len(points) + len(ranges))
 
     def end(self) -> Segment:
         return self._add(wal_frames.encode_end(self.header.salt, self.position, self.sequence, self.synced), 0)

@@ -125,7 +125,7 @@ class Collector:
         file = self._file or self._begin_file()
         place = file.size_bytes, self._frame_sequence, 0
         if self._sealer is None:
-            frame = encode_commit(self._salt, *place, points)
+            frame = bytes(encode_commit(self._salt, *place, points))
             ends = accumulate(map(len, values), initial=file.size_bytes + len(frame) - size)
             placed, seal_bytes = list(zip(ends, values, strict=False)), 0
         else:

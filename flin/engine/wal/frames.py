@@ -53,7 +53,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import repeat
 from sys import byteorder
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -86,6 +86,7 @@ _GROUPED: Final = frozenset((FRAME_PUT, SEALED | FRAME_PUT))
 
 _HEADER: Final = struct.Struct("<8sI16sQ8sQQQQQ")
 _CRC: Final = struct.Struct("<I")
+pack_crc: Final = _CRC.pack
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
 _FRAME: Final = struct.Struct("<II8sQQQIB")
 FRAME_REST: Final = struct.Struct("<I8sQQQIB")
@@ -218,16 +219,18 @@ def encode_commit(
     points: Mapping[bytes, Entry],
     ranges: Sequence[Range] = (),
     plain: bool | None = None,
-) -> bytes:
+) -> bytearray:
     """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), if
     the caller knows it already. (Written out in `encode_delete`.)"""
     kind, payload = plain_payload(points, ranges, plain)
-    size = sum(map(len, payload))
+    # One block of memory: with three 1 MB took 3.5 ms instead of 0.12, for pages that malloc had given back meanwhile.
+    frame = bytearray().join((bytes(FRAME_BYTES), *payload))
+    size = len(frame) - FRAME_BYTES
     if size > MAX_KEY_BYTES:
         check_sizes(points, size)
-    body = b"".join(payload)
-    rest = FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
-    return b"".join((_CRC.pack(crc32(body, crc32(rest))), rest, body))
+    _FRAME.pack_into(frame, 0, 0, size, salt, position, sequence, synced, len(points) + len(ranges), kind)
+    _CRC.pack_into(frame, 0, crc32(memoryview(frame)[_CRC.size :]))
+    return frame
 
 
 def plain_payload(
@@ -247,9 +250,6 @@ def encode_end(salt: bytes, position: int, sequence: int, synced: int) -> bytes:
     """The frame that a clean close writes."""
     rest = FRAME_REST.pack(_POSITION.size, salt, position, sequence, synced, 0, FRAME_END) + _POSITION.pack(position)
     return _CRC.pack(crc32(rest)) + rest
-
-
-pack_crc: Final = _CRC.pack
 
 
 class Columns(NamedTuple):
@@ -508,7 +508,7 @@ def check_sizes(keys: Iterable[bytes], size: int) -> None:
 
 def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes | bytearray]:
     values: list[bytes] = list(points.values())  # type: ignore[arg-type]  # all are bytes: tested by the caller
-    return [_lengths(points, values), b"".join(points), b"".join(values)]
+    return [_lengths(points, values), *points, *values]
 
 
 def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> list[bytes | bytearray]:
@@ -531,7 +531,7 @@ def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -
             values[place], expires_at_ms, tags[place] = values[place]
             if expires_at_ms:
                 _EXPIRY.pack_into(expiries, 8 * place, expires_at_ms)
-    return [kinds, tags, expiries, _lengths(keys, values), b"".join(keys), b"".join(values)]
+    return [kinds, tags, expiries, _lengths(keys, values), *keys, *values]
 
 
 class Replaces(Protocol):
@@ -594,7 +594,7 @@ _U32: Final[Literal["I", "L"]] = "I" if array("I").itemsize == 4 else "L"
 
 def _lengths(keys: Iterable[bytes], values: Iterable[bytes]) -> bytes:
     """The column of the keys' lengths, then that of the values'."""
-    lengths = array(_U32, map(len, chain(keys, values)))
+    lengths = array(_U32, [*map(len, keys), *map(len, values)])
     if byteorder == "big":
         lengths.byteswap()
     return lengths.tobytes()

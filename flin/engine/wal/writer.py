@@ -278,7 +278,7 @@ class WalWriter:
         self.position = header.base + HEADER_BYTES
         return file
 
-    def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:
+    def _append(self, file: SegmentFile, frame: bytes | bytearray, operations: int) -> int:
         """Put a frame of `operations` operations after the last one. Returns the position after it. StorageError leaves
         the WAL as it was, and so does an exception of a signal handler: position and sequence change together, with no
         call between them, and a frame that does not count is written over. (Written out in `put`.)"""
@@ -322,7 +322,7 @@ class WalWriter:
         return StorageError("write", path, cause)
 
 
-def _write_all(file: SegmentFile, data: bytes, offset: int) -> None:
+def _write_all(file: SegmentFile, data: bytes | bytearray, offset: int) -> None:
     """Write everything, or raise OSError; the caller must deal with what a failed call left."""
     done = 0
     while done < len(data):

@@ -53,7 +53,7 @@ def segment(commits: list[Any]) -> bytes:
         elif kind == "delete":
             append(encode_delete(*place(), one))
         else:
-            append(encode_commit(*place(), other, one), len(one) + len(other))
+            append(bytes(encode_commit(*place(), other, one)), len(one) + len(other))
     return bytes(data)
 
 

@@ -14,6 +14,7 @@ from flin.engine.engine import store_of
 from flin.testing.process import wait_until
 from tests.cluster.served import Served
 from tests.net.serving import ServerThread
+from tests.program import running
 from tests.test_cli import Capture, run
 
 
@@ -88,3 +89,25 @@ def test_each_worker_backs_up_its_group(tmp_path: Path, capsys: Capture) -> None
     assert output.count("1 keys, all well") == 2
     assert run(capsys, "backup", tmp_path / "db", tmp_path / "backups")[0] == 0
     assert len(flin.engine.backups(tmp_path / "backups" / "group-00")) == 2
+
+
+def test_of_an_encrypted_database(tmp_path: Path, capsys: Capture) -> None:
+    """A whole server with a key: nothing in its backups can be read, and the key opens what is restored."""
+    key_file = tmp_path / "key"
+    key_file.write_text("0123456789abcdef" * 4)
+    key_file.chmod(0o600)
+    words = ["serve", "--port", "0", "--dir", "db", "--backup-dir", "backups", "--encryption-key-file", str(key_file)]
+    with running(tmp_path, ["-m", "flin", *words, "--memory-limit", "64mb"]) as program:
+        port = program.found(r"ready on .*?port (\d+)")
+        with redis.Redis(port=int(port)) as client:
+            client.set("secret key", "secret value")
+            assert client.save()
+            assert client.bgsave()
+            wait_until(lambda: not client.info("persistence")["rdb_bgsave_in_progress"], "the backup")
+            assert client.info("persistence")["rdb_last_bgsave_status"] == "ok"
+    files = [path for path in (tmp_path / "backups").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"secret" in path.read_bytes()]
+    assert run(capsys, "restore", tmp_path / "backups", tmp_path / "new")[0] == 1
+    assert run(capsys, "restore", tmp_path / "backups", tmp_path / "new", "--encryption-key-file", key_file)[0] == 0
+    with flin.engine.open(tmp_path / "new", encryption_key=bytes.fromhex(key_file.read_text())) as db:
+        assert db[b"secret key"] == b"secret value"

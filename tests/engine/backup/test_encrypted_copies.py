@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 import flin.engine
 from flin.errors import CorruptionError, EncryptionError, FlinError, WrongKeyError
 from flin.testing import SimulatedDisk
+from flin.testing.copies import MakeBackup, MakeCheckpoint, check_copies
 from flin.testing.crash_checker import CrashChecker, crash_every_workload
-from flin.testing.run import KEY, EngineSetup
+from flin.testing.operation import Draw
+from flin.testing.run import KEY, EngineSetup, WorkloadRun
 from tests.engine.hunts import COPIED_WORKLOADS
 from tests.engine.small_database import opened
 from tests.figures import Figures
@@ -116,3 +119,23 @@ def test_after_every_crash(figures: Figures) -> None:
     crash_every_workload(checker, COPIED_WORKLOADS[3:4])
     figures.checked(checker)
     assert checker.states > 20
+
+
+@pytest.mark.slow
+def test_random_workloads() -> None:
+    """Copies among all that a program may do, crashes and another directory included, with a key."""
+    made = 0
+    for seed in range(150):
+        random = Random(f"encrypted {seed}")
+        run = WorkloadRun(EngineSetup("never", value_threshold=random.choice((0, 8)), encrypted=True), record=False)
+        run.open()
+        draw = Draw(random)
+        for _ in range(12):
+            kind = random.choice((MakeCheckpoint, MakeBackup))
+            operation = kind.drawn(draw) if random.random() < 0.3 else draw.operation()
+            operation.do(run)
+        run.release_snapshots()
+        check_copies(run.disk, run.copies, run.clock.now_ms)
+        made += len(run.copies)
+        run.abandon()
+    assert made > 300

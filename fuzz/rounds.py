@@ -125,7 +125,7 @@ def _played(scene: list[Round], topology: Topology | None) -> dict[str, Any]:
     clients.loop.run()
     played["entries"] = dict(clients.store.entries)
     counters = clients.services.counters
-    names = ("commands", "input_bytes", "output_bytes", "protocol_errors", "internal_errors", "errors")
+    names = ("input_bytes", "output_bytes", "protocol_errors", "internal_errors", "errors")
     played |= {name: getattr(counters, name) for name in names}
     played["calls"] = {
         command.name: (command.calls, command.failed_calls, command.rejected_calls) for command in with_subcommands()

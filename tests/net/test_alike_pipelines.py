@@ -61,6 +61,10 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "zscore": ["key", "name"],
     "xadd": ["key", "id", "name", "value"],
     "publish": ["key", "value"],
+    "del": ["key"],
+    "exists": ["key"],
+    "touch": ["key"],
+    "unlink": ["key"],
 }
 """The words of every command with a batch form."""
 
@@ -108,7 +112,15 @@ def _before(random: Random, name: str) -> Pipeline:
             "x": [b"xadd", key, b"1-1", *pairs],
             "": [b"set", key, random.choice((b"7", b"x" * 300))],
         }
-        own = "s" if name in ("sadd", "sismember") else "l" if "p" in name else name[0] if name[0] in "hzx" else ""
+        own = (
+            "s"
+            if name in ("sadd", "sismember", "del", "touch")
+            else "l"
+            if "p" in name
+            else name[0]
+            if name[0] in "hzx"
+            else ""
+        )
         requests += [[b"del", key], made[own if random.random() < 0.9 else random.choice(list(made))]]
         if random.random() < 0.1:
             requests.append(random.choice(([b"pexpireat", key, b"4000000000000"], [b"del", key])))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flin.errors import StorageError
+from flin.net.command.registry import find
 from flin.net.serve.connection import Connection
 from flin.net.serve.round import Round
 from flin.net.wire import columns
@@ -70,6 +71,21 @@ def test_unsynced_replies() -> None:
     unsynced_replies()
 
 
+def repeated_deletes() -> None:
+    """The second of two DELs of one key in a round finds nothing."""
+    clients = Clients()
+    peers = [clients.connect() for _ in range(6)]
+    for requests, replies in (([b"SET %d v"], b"+OK\r\n"), ([b"DEL %d", b"DEL %d"], b":1\r\n:0\r\n")):
+        for number, peer in enumerate(peers):
+            peer.say(*[request % number for request in requests])
+        clients.loop.run()
+        assert {peer.read_all() for peer in peers} == {replies}
+
+
+def test_repeated_deletes() -> None:
+    repeated_deletes()
+
+
 def test_random_scenes() -> None:
     scenes()
 
@@ -125,6 +141,21 @@ def killed_clients_write(patch: Patch) -> None:
     patch.setattr(Connection, "_stop", stop)
 
 
+def keys_are_deleted_twice(patch: Patch) -> None:
+    """of two DELs of one key in a column the second finds nothing"""
+
+    def each(context: Any, keys: tuple[bytes, ...]) -> list[bytes]:
+        replies = list(original(context, keys))
+        gone = {key for key, reply in zip(keys, replies, strict=False) if reply == b":1\r\n"}
+        return [b":1\r\n" if key in gone else reply for key, reply in zip(keys, replies, strict=False)]
+
+    command = find(b"del")
+    assert command is not None
+    assert command.batch is not None
+    original = command.batch
+    patch.setattr(command, "batch", each)
+
+
 @pytest.mark.parametrize(
     ("bug", "hunt"),
     [
@@ -133,6 +164,7 @@ def killed_clients_write(patch: Patch) -> None:
         (replies_are_swapped, scenes),
         (replies_are_not_counted, scenes),
         (killed_clients_write, killed_writers),
+        (keys_are_deleted_twice, repeated_deletes),
     ],
     ids=lambda each: each.__name__,
 )

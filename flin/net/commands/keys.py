@@ -118,7 +118,7 @@ def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     return found
 
 
-@command("touch", -2, "readonly fast peeks", ALL_KEYS)
+@command("touch", -2, "readonly fast peeks", ALL_KEYS, batch=_exists_each)
 def touch(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist. No time of access is kept."""
     return exists(context, args)

@@ -23,6 +23,9 @@ DEL {b}0; BLPOP b 1; BLPOP a 1; WATCH a; NOSUCH; GET; GET a b; SUBSCRIBE; CLUSTE
 SPUBLISH a x; SSUBSCRIBE a; FCALL g 0; AUTH x y; SELECT 1; EVALSHA abc 0; EVAL return(redis.call("get","a")) 0
 EVAL return(redis.call("lpush","b",1)) 0; EVAL return(redis.call("get","b")) 0
 EVAL return(redis.call("get",KEYS[1])) 1 a
+XACK b g 1-1; XACK {b}n g 1-1; XCLAIM b g c 0 1-1; XCLAIM {b}n g c 0 1-1; XAUTOCLAIM b g c 0 0; XPENDING b g
+XPENDING {b}n g; XREADGROUP GROUP g c STREAMS b 0; ZRANGESTORE {b}9 b 0 1
+ZRANGESTORE {b}9 {b}n 0 1; GEOPOS b x; BITPOS l 1; SINTERCARD 1 b
 """
 
 TOGETHER: Final = [

@@ -284,7 +284,7 @@ def _range_in_slices(context: Context, answer: _Answer, show: Callable[[Sequence
 def zrangestore(context: Context, args: list[bytes]) -> Value:
     """Stores a range of a sorted set, as ZRANGE says it, in another one; returns how many members it has."""
     query = _parse_query(args, 3, stores=True)
-    found = context.keyspace.objects.find(args[2], SortedSet)
+    found = look_up(context, args[2], SortedSet)
     places: list[bytes] = []
     if found is not None:
         answer = _Answer(found, query)

@@ -63,7 +63,7 @@ def no_key_or_group(key: bytes, group: bytes) -> CommandError:
 
 def find_group(context: Context, key: bytes, name: bytes) -> tuple[Stream, Group]:
     """CommandError NOGROUP."""
-    stream = context.keyspace.objects.find(key, Stream)
+    stream = look_up(context, key, Stream)
     group = None if stream is None else stream.groups().get(name)
     if stream is None or group is None:
         raise no_key_or_group(key, name)
@@ -223,7 +223,7 @@ declare_help("xgroup", GROUP)
 @command("xack", -4, "write fast", FIRST_KEY)
 def xack(context: Context, args: list[bytes]) -> Value:
     """Entries that were delivered to a group are done; returns how many of them were pending."""
-    stream = context.keyspace.objects.find(args[1], Stream)
+    stream = look_up(context, args[1], Stream)
     group = None if stream is None else stream.groups().get(args[2])
     if group is None:
         return ZERO

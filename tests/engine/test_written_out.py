@@ -22,6 +22,9 @@ import flin.engine
 from flin.engine import view
 from flin.engine.boundaries import covers
 from flin.engine.buffers import BytesLike
+from flin.engine.disk.cipher import SEAL_BYTES, SealKey
+from flin.engine.disk.data_keys import DataKeys
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
@@ -47,6 +50,8 @@ from flin.engine.view import View
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal.large_values import LargeValues
+from flin.engine.wal.sealed import FrameOpener, FrameSealer
+from flin.engine.wal.sealed_writer import SealedWalWriter
 from flin.errors import CorruptionError
 from flin.testing import SimulatedDisk
 from tests.engine.layers import memtable_of, run_of, state_of
@@ -296,6 +301,48 @@ def frames_of_puts(given: Input) -> None:
         assert quick.disk.files() == plain.disk.files()
 
 
+def sealed_frames(given: Input) -> None:
+    """Two sealers with one key take the same numbers: so equal frames are equal bytes."""
+    salt, key_of_segment = b"\1\0 bytes", bytes(range(32))
+    quick, plain = (FrameSealer(SealKey(key_of_segment), salt, 500, 4) for _ in range(2))
+    opener = FrameOpener(SealKey(key_of_segment), "w")
+    for number, (key, value) in enumerate(given.puts_and_deletes()):
+        place = (1000 + number, number, 900)
+        value = value or b""
+        frame = quick.put(*place, key, value)
+        if len(value) < 4:
+            text = len(key).to_bytes(4, "little") + key + value
+            kind = wal_frames.SEALED | wal_frames.FRAME_PUT
+            assert frame == plain._frame((len(text) + SEAL_BYTES, salt, *place, 1, kind), text)
+        else:
+            assert frame == plain.commit(*place, {key: value}, (), True)
+        data = bytes(500 + number) + frame
+        _, _, _, _, _, _, count, kind = wal_frames.read_frame_header(data, 500 + number)
+        assert opener.points(data, 500 + number, len(data), kind, count, None) == ([], [(key, value)])
+
+
+def sealed_writers(given: Input) -> None:
+    for window in (0, 64, 4096):
+        writers, disks = [], []
+        for _ in range(2):
+            disk = SimulatedDisk(window_bytes=window)
+            disk.make_directory("/db")
+            fs = SealedFileSystem(disk, DataKeys({1: bytes(32)}), random.Random(given.seed).randbytes)
+            begin = {"next_number": 1, "position": 0, "sequence": 1, "predecessor": 0, "predecessor_end": 0}
+            writers.append(SealedWalWriter(fs, "/db", bytes(16), 1, 4, **begin))
+            disks.append(disk)
+        quick, plain = writers
+        for key, value in given.puts_and_deletes():
+            quick.put(key, value or b"")
+            file = plain._file or plain._begin()
+            place = plain.position, plain.sequence, plain.synced
+            plain._append(file, plain._current_sealer().put(*place, key, value or b""), 1)
+            assert (quick.position, quick.sequence) == (plain.position, plain.sequence)
+        quick.close()
+        plain.close()
+        assert disks[0].files() == disks[1].files()
+
+
 def frames_of_deletes(given: Input) -> None:
     for number, key in enumerate(given.keys):
         place = (b"8 bytes!", 1000 + number, number, 900)
@@ -427,6 +474,10 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     ),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
+    "wal.sealed.FrameSealer.put": ({"wal.sealed.FrameSealer._frame"}, sealed_frames),
+    "wal.sealed.FrameSealer._large_put": ({"wal.sealed.FrameSealer.commit_placed"}, sealed_frames),
+    "wal.sealed.FrameOpener.points": ({"wal.frames.decode_payload"}, sealed_frames),
+    "wal.sealed_writer.SealedWalWriter.put": ({"wal.writer.WalWriter._append"}, sealed_writers),
     "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),
     "engine.Engine.get": ({"view.View.get", "read.read_path._is_absent"}, gets_of_an_engine),
     "tree.commits.Commits.put": ({"tree.commits.Commits.commit"}, writes_of_a_store),

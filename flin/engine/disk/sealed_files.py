@@ -146,6 +146,15 @@ class SealedReadableFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         cipher = self._cipher or self._begin()
+        ends = self._ends
+        first = bisect_right(ends, offset)
+        if first < len(ends) and size and offset + size == ends[first] and offset == (ends[first - 1] if first else 0):
+            # A whole chunk, as a block of a table is: a third less than the way below.
+            sealed = self._file.pread(size + TAG_BYTES, HEADER_BYTES + TAG_BYTES * first + offset)
+            text = maybe_opened(cipher, _nonce(first, 0), sealed, None) if len(sealed) > TAG_BYTES else None
+            if text is None:
+                raise self._broken(first)
+            return text
         first, last, start, stop = self._range(size, offset)
         if first > last:
             return b""

@@ -46,6 +46,7 @@ from flin.engine.wal.frames import (
     FRAME_BYTES,
     FRAME_OPERATIONS,
     FRAME_PUT,
+    FRAME_PUTS,
     FRAME_REST,
     PLAIN_KIND,
     SEALED,
@@ -68,6 +69,10 @@ _pack_offset: Final = struct.Struct("<Q").pack
 _pack_length: Final = _NUMBER.pack
 _DELETE: Final = bytes((KIND_DELETE,)) + bytes(9)  # the columns of one tombstone, up to its key's length
 _NO_VALUE: Final = bytes(4)
+_SINGLE: Final = struct.Struct("<5I")
+_pack_single: Final = _SINGLE.pack
+_SINGLE_BYTES: Final = _SINGLE.size
+"""One large value, its place and size; and of the plain payload the lengths of its key and of nothing."""
 
 MIN_SEALED: Final = 1 << 14
 """Shorter payloads hold no key that is too long: one test in the ordinary case, as in frames.encode_put."""
@@ -95,7 +100,7 @@ class FrameSealer:
     def put(self, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> bytes:
         """What frames.encode_put makes, sealed: the hot path."""
         if len(value) >= self._threshold:
-            return self.commit(position, sequence, synced, {key: value}, (), True)
+            return self._large_put(position, sequence, synced, key, value)
         size = SEAL_BYTES + 4 + len(key) + len(value)
         if size > MIN_SEALED:
             check_sizes((key,), size)
@@ -103,6 +108,19 @@ class FrameSealer:
         head = _pack_head(size, self.salt, position, sequence, synced, 1, SEALED | FRAME_PUT, self._next_nonce(), 0)
         body = head + self._encrypt(head[-NONCE_BYTES:], _pack_length(len(key)) + key + value, head)
         return pack_crc(crc32(body)) + body
+
+    def _large_put(self, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> bytes:
+        """What `commit` makes of one large value, in a third of the time.
+
+        Written out: wal.sealed.FrameSealer.commit_placed"""
+        text = _pack_single(1, 0, len(value) + SEAL_BYTES, len(key), 0) + key
+        sealed_size = len(text) + TAG_BYTES
+        size = NONCE_BYTES + 4 + sealed_size + len(value) + SEAL_BYTES
+        check_sizes((key,), size)
+        about = _pack_offset(position - self._base + FRAME_BYTES + NONCE_BYTES + 4 + sealed_size)
+        nonce = self._next_nonce().to_bytes(NONCE_BYTES, "little")
+        fields = (size, self.salt, position, sequence, synced, 1, SEALED | WITH_VALUES | FRAME_PUTS)
+        return self._frame(fields, text, _pack_length(sealed_size), nonce, self._encrypt(nonce, value, about))
 
     def delete(self, position: int, sequence: int, synced: int, key: bytes) -> bytes:
         """What frames.encode_delete makes, sealed."""
@@ -134,7 +152,7 @@ class FrameSealer:
         ranges: Sequence[Range] = (),
         plain: bool | None = None,
     ) -> tuple[bytes, list[Placed]]:
-        """The frame, and its large values in the order of the points."""
+        """The frame, and its large values in the order of the points. (Written out in `_large_put`.)"""
         plain = are_plain(points) if plain is None else plain
         large = [(place, entry) for place, entry in enumerate(points.values()) if _size(entry) >= self._threshold]
         if large:
@@ -207,6 +225,11 @@ class FrameOpener:
             raise CorruptionError(self._path, offset, "a frame has fewer large values than it says")
         values = dict(self._values(data, stop, end, _VALUE.iter_unpack(text[4:columns]), large))
         plain_kind = kind & PLAIN_KIND
+        if len(values) == count == 1 and plain_kind == FRAME_PUTS and len(text) >= _SINGLE_BYTES:
+            # A put of a large value: decoded in place. Written out: wal.frames.decode_payload
+            key = text[_SINGLE_BYTES:]
+            if text[columns:_SINGLE_BYTES] == _VALUE.pack(len(key), 0) and 0 in values:
+                return [], [(key, values[0])]
         try:
             return decode_payload(plain_kind, text[columns:], count, self._path, offset, _Filled(values))
         except IndexError:

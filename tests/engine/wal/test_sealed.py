@@ -102,9 +102,12 @@ def test_the_ways_written_out_are_the_same() -> None:
         one, other = Segment(threshold), Segment(threshold)
         one.put(b"key", b"the value")
         other.commit({b"key": b"the value"})
+        one.put(b"large", b"x" * 50)
+        other.commit({b"large": b"x" * 50})
         one.add(one.sealer.delete(*one.place, b"gone"))
         other.commit({b"gone": TOMBSTONE})
-        assert replayed(one.data).entries == replayed(other.data).entries == {b"key": b"the value", b"gone": TOMBSTONE}
+        expected = {b"key": b"the value", b"large": b"x" * 50, b"gone": TOMBSTONE}
+        assert replayed(one.data).entries == replayed(other.data).entries == expected
 
 
 def test_puts_of_one_size_are_opened_in_columns() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import flin.engine
+import flin.engine.aio
 from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import KEYS, MANIFEST, NEW_KEYS
 from flin.engine.disk.sealed_files import SealedFileSystem
@@ -458,3 +460,39 @@ def test_a_rotation_that_the_disk_refuses(disk: SimulatedDisk) -> None:
         store_of(db).make_read_only("a test")
         with pytest.raises(ReadOnlyError):
             db.rotate(OTHER_KEY)
+
+
+# With other parts of the engine.
+
+
+def test_with_asyncio_transactions_and_views(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with await flin.engine.aio.open(tmp_path, encryption_key=KEY) as db:
+            await db.put(b"secret:1", LARGE)
+            assert await db.get(b"secret:1") == LARGE
+
+    asyncio.run(run())
+    with flin.engine.open(tmp_path, encryption_key=KEY) as db:
+        with db.transaction() as transaction:
+            transaction[b"secret:2"] = transaction[b"secret:1"][::-1]
+        with db.snapshot() as view:
+            db.prefixed(b"secret:").delete(b"1")
+            assert view[b"secret:1"] == LARGE
+        assert dict(db.prefixed(b"secret:")) == {b"2": LARGE[::-1]}
+    for path in tmp_path.iterdir():
+        assert b"secret" not in path.read_bytes()
+
+
+def test_a_checkpoint_after_a_rotation(tmp_path: Path) -> None:
+    """It has the keys of its moment, those of older files among them."""
+    with flin.engine.open(tmp_path / "db", encryption_key=KEY) as db:
+        db.put_many((secret_key(number), LARGE) for number in range(50))
+        db.flush()
+        db.rotate(OTHER_KEY)
+        db.put(b"after", SMALL)
+        expected = dict(db.items())
+        db.checkpoint(tmp_path / "copy")
+        db.rotate(KEY)
+    with flin.engine.open(tmp_path / "copy", encryption_key=OTHER_KEY) as db:
+        assert dict(db.items()) == expected
+        assert db.verify() == []

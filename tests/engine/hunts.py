@@ -29,6 +29,7 @@ from flin.testing.crash_model import SECTOR_BYTES, CrashModel
 from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.operation import (
     Advance,
+    CompactRange,
     Crash,
     Delete,
     DeleteRange,
@@ -364,6 +365,10 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
         *(Delete(b"f000"), FLUSH, DeleteRange(b"f001", b"f002"), FLUSH),
         *(Put(b"f100", b"1"), FLUSH, Put(b"f150", b"2"), FLUSH, Read()),
     ),
+    (
+        *(Fill(0, 200), FLUSH, Put(b"f100", b"2"), FLUSH, Delete(b"f100"), FLUSH),
+        *(CompactRange(b"f100", b"f101"), Read(), Sweep()),
+    ),
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), FLUSH, Advance(-3600.0), Read()),
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
     (FillUnflushed(0, 900), Crash(CrashModel.KILLED, 0), Read()),
@@ -374,10 +379,11 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1", ttl=10.0), Advance(3600.0), RefusedSweep(), Advance(-3595.0), Read(), Advance(5.0), Sweep()),
 )
 """A value that is read, flushed and read again; one that would have expired without a later put; one that expires after
-a recovery; four small runs above a large one, which are merged among themselves; one that has expired at a flush before
-the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one;
-retired generations, of which one is newer, or below a frozen memtable, or below a range delete; one that lives again
-after a refused sweep, since the clock is set back. Few random workloads get so far."""
+a recovery; four small runs above a large one, which are merged among themselves; a key that is deleted, in a range that
+is compacted; a value that has expired at a flush before the clock is set back; a refused sweep; recovered generations;
+one that has expired at a flush, above an older one; retired generations, of which one is newer, or below a frozen
+memtable, or below a range delete; one that lives again after a refused sweep, since the clock is set back. Few random
+workloads get so far."""
 
 
 def layered_workloads(tally: Tally) -> None:

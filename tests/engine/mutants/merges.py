@@ -221,3 +221,20 @@ def flush_that_overlaps_settles(patch: Patch) -> None:
 def merge_forgets_what_was_counted(patch: Patch) -> None:
     """a merge that settles takes its settled inputs off the number of keys"""
     patch.setattr(settling, "subtract_counts", lambda left, right: left)
+
+
+@caught_by(layered_workloads)
+def compaction_of_a_range_leaves_out_the_oldest_run(patch: Patch) -> None:
+    """a merge drops tombstones only if it takes all runs of its range"""
+
+    def pick_full(self: Any, start: bytes, stop: bytes | None) -> Any:
+        if stop is None or len(self._runs) < 3:
+            return original(self, start, stop)
+        count = len(self._runs) - 1
+        chosen = compaction.gather(self._runs, 0, count, start, stop, compaction.END << 32, (), self._ends) or []
+        if len(chosen) < 2:
+            return None
+        return replace(compaction.plan(self._shard, 0, count, chosen, "asked for"), bottom=True)
+
+    original = picker._Choice.pick_full
+    patch.setattr(picker._Choice, "pick_full", pick_full)

@@ -72,7 +72,7 @@ def retired_generations_hide_newer_memtables(patch: Patch) -> None:
 def older_generation_stays_retired_alone(patch: Patch) -> None:
     """a retired generation is asked only if all that were flushed after it are, too"""
     original = generation.kept
-    patch.setattr(edits, "kept", lambda newest_first, room: original(newest_first[-1:], room))
+    patch.setattr(commits, "kept", lambda newest_first, room: original(newest_first[-1:], room))
 
 
 @caught_by(layered_workloads)

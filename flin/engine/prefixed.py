@@ -12,6 +12,7 @@ A prefix below a prefix is the two joined: there is never more than one part bet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter, length_hint
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -59,7 +60,7 @@ class PrefixedView(View):
 
     def __len__(self) -> int:
         """The number of keys, exactly. It reads all of these keys, and no others."""
-        return super().__len__()
+        return sum(map(length_hint, self._below._visible_keys(*self._bounds(b"", USER_END), False, None)))
 
     # What it is made of (view.py): stored keys without the prefix, and with it.
 
@@ -72,31 +73,42 @@ class PrefixedView(View):
         return entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
-        return self._cut(self._below._first(*self._bounds(start, stop), count))
+        page: Page | None = self._below._first(*self._bounds(start, stop), count)
+        return None if page is None else self._without(page)
 
-    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
-        return self._cut(self._below._head(*self._bounds(start, stop), limit, values=values))
+    def _visible(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None
+    ) -> Iterable[tuple[Any, list[bytes]]]:
+        pages = self._below._visible(*self._bounds(start, stop), reverse, limit)
+        return ((self._cut_off(keys), values) for keys, values in pages)
+
+    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[Any]:
+        return map(self._cut_off, self._below._visible_keys(*self._bounds(start, stop), reverse, limit))
 
     def _pages(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
     ) -> Iterator[Page]:
         pages: Iterator[Page] = self._below._pages(*self._bounds(start, stop), reverse, limit, values=values)
-        return ((self._without(keys), entries) for keys, entries in pages)
+        return map(self._without, pages)
 
     def _bounds(self, start: bytes, stop: bytes) -> tuple[bytes, bytes]:
         end = self._end if stop >= USER_END else stored_key(self._prefix + user_key(stop))
         return stored_key(self._prefix + user_key(start)), end
 
-    def _cut(self, page: Page | None) -> Page | None:
-        return None if page is None else (self._without(page[0]), page[1])
+    def _cut_off(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        """User keys without the prefix. A transaction notes which of its keys are taken: so they are cut one by one."""
+        if isinstance(keys, list):
+            length = len(self._prefix)
+            return [key[length:] for key in keys]
+        return map(itemgetter(slice(len(self._prefix), None)), keys)
 
-    def _without(self, keys: list[bytes]) -> list[bytes]:
-        """Stored keys without the prefix."""
+    def _without(self, page: Page) -> Page:
+        """A page of stored keys without the prefix."""
         length = len(stored_key(self._prefix))
-        keys = [key[length:] for key in keys]
+        keys = [key[length:] for key in page[0]]
         if keys and (keys[0] >= b"\xff" or keys[-1] >= b"\xff"):
             keys = [stored_key(key) for key in keys]
-        return keys
+        return keys, page[1]
 
     def _now_ms(self) -> int:
         now_ms: int = self._below._now_ms()

@@ -297,9 +297,13 @@ class RangeView(View):
         start, stop = self._clip(start, stop)
         return self._whole._first(start, stop, count) if start < stop else None
 
-    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
-        start, stop = self._clip(start, stop)
-        return self._whole._head(start, stop, limit, values=values) if start < stop else None
+    def _visible(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None
+    ) -> Iterable[tuple[list[bytes], list[bytes]]]:
+        return self._whole._visible(*self._clip(start, stop), reverse, limit)
+
+    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[list[bytes]]:
+        return self._whole._visible_keys(*self._clip(start, stop), reverse, limit)
 
     def _pages(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True

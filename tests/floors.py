@@ -28,6 +28,8 @@ ENGINE: Final = [
     "feed aio_feed engine view batch snapshot transaction statistics verify writable_view updates closing expiring"
     " prefixed typed put_options memoize range_size expiry_callback",
     "aio_view aio_memoize",
+    "aio_batch",
+    "aio_transaction",
     "aio",
 ]
 """Of flin.engine."""

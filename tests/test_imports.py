@@ -45,6 +45,7 @@ ALSO = {
     ("flin.engine.tree.dropped_memtables", "time.sleep"): "pauses between slices of freed entries",
     ("flin.engine.transaction", "time.sleep"): "a pause before a transaction is tried again",
     ("flin.engine.transaction", "random.uniform"): "how long that is",
+    ("flin.engine.aio_transaction", "random.uniform"): "the same, of tasks",
     ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",
     ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.background.maintenance", "time.sleep"): "the same",

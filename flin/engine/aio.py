@@ -19,22 +19,22 @@ replies wait for what they show, not for what they wrote.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from copy import copy
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from flin.engine import engine as sync_engine
+from flin.engine.aio_batch import AsyncBatch
 from flin.engine.aio_memoize import memoized_by_tasks
+from flin.engine.aio_transaction import AsyncTransaction, transactional
 from flin.engine.aio_view import AsyncSnapshot, AsyncView, handed_over
-from flin.engine.batch import WriteBatch
 from flin.engine.buffers import BytesLike, as_stored
 from flin.engine.codec import Codec
 from flin.engine.engine import Engine, check_sync, store_of
-from flin.engine.entry import value_at
 from flin.engine.memoize import Memo, Memoized
 from flin.engine.pairs import Pairs
 from flin.engine.snapshot import Snapshot
@@ -49,56 +49,6 @@ Result = TypeVar("Result")
 
 READERS: Final = 4
 """Enough to keep a disk's queue busy, as in the server."""
-
-
-class AsyncBatch:
-    """A batch of `AsyncEngine.write_batch()`. Its writes only fill memory, so they are not awaited: `batch.put(…)`. Its
-    commit is, and its reads."""
-
-    def __init__(self, engine: AsyncEngine, batch: WriteBatch, sync: bool | None) -> None:
-        self._engine = engine
-        self._batch = batch
-        self._sync = sync
-        self.put = batch.put
-        self.put_many = batch.put_many
-        self.delete = batch.delete
-        self.delete_many = batch.delete_many
-        self.delete_range = batch.delete_range
-        self.delete_prefix = batch.delete_prefix
-        self.discard = batch.discard
-
-    @property
-    def writes(self) -> int:
-        """The number of writes of a commit."""
-        return self._batch.writes
-
-    @overload
-    async def get(self, key: BytesLike) -> bytes | None: ...
-    @overload
-    async def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
-    async def get(self, key: BytesLike, default: object = None) -> object:
-        """The value of the key, or the default: the batch's own, or the database's."""
-        self._batch._check_open()
-        entry = self._batch._memtable.get(as_stored(key))
-        if entry is None:
-            return await self._engine.get(key, default)
-        value = value_at(entry, self._batch._now_ms())
-        return default if value is None else value
-
-    async def commit(self) -> None:
-        """Commit now. The batch cannot be used any more."""
-        await self._engine._write(self._batch.commit, self._sync)
-
-    async def __aenter__(self) -> AsyncBatch:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.discard()
-        elif not self._batch._ended:
-            await self.commit()
 
 
 class AsyncEngine(AsyncView):
@@ -195,6 +145,21 @@ class AsyncEngine(AsyncView):
         cancellation of the task among them."""
         check_sync(sync)
         return AsyncBatch(self, self._view.write_batch(), sync)
+
+    def transaction(self, *, sync: bool | None = None) -> AsyncTransaction:
+        """`async with db.transaction() as t`: reads and writes through t are as if nobody else did anything meanwhile.
+        If somebody did, and it matters, ConflictError. docs/transactions.md."""
+        return AsyncTransaction(self, self._view.transaction(), sync)
+
+    def transactional(
+        self, *, retries: int = 10, sync: bool | None = None
+    ) -> Callable[
+        [Callable[Concatenate[AsyncTransaction, P], Awaitable[Result]]], Callable[P, Coroutine[Any, Any, Result]]
+    ]:
+        """`@db.transactional(retries=10)` of an `async def`: each call of the function runs in a transaction, which it
+        gets as its first argument; after a conflict once more, up to this number of times. Then ConflictError."""
+        check_sync(sync)
+        return transactional(lambda: self.transaction(sync=sync), retries)
 
     def memoize(
         self, *, ttl: Ttl | None = None, name: str | None = None, value: Literal["json"] | type | Codec[Any] = "json"

@@ -12,7 +12,7 @@ A prefix below a prefix is the two joined: there is never more than one part bet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter, length_hint
+from operator import length_hint
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -22,7 +22,7 @@ from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.memoize import Memoizing
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.put_options import PutOptions, SyncOption
-from flin.engine.typed import TypedBatches, TypedEngines, TypedSnapshots
+from flin.engine.typed import TypedBatches, TypedEngines, TypedSnapshots, TypedTransactions
 from flin.engine.updates import Updates
 from flin.engine.view import View
 from flin.engine.writable_view import WritableView
@@ -57,10 +57,6 @@ class PrefixedView(View):
     def get(self, key: BytesLike, default: object = None) -> object:
         """The value of the key, or the default."""
         return self._below.get(self._whole(key), default)
-
-    def __len__(self) -> int:
-        """The number of keys, exactly. It reads all of these keys, and no others."""
-        return sum(map(length_hint, self._below._visible_keys(*self._bounds(b"", USER_END), False, None)))
 
     # What it is made of (view.py): stored keys without the prefix, and with it.
 
@@ -100,7 +96,7 @@ class PrefixedView(View):
         if isinstance(keys, list):
             length = len(self._prefix)
             return [key[length:] for key in keys]
-        return map(itemgetter(slice(len(self._prefix), None)), keys)
+        return _Cut(keys, len(self._prefix))
 
     def _without(self, page: Page) -> Page:
         """A page of stored keys without the prefix."""
@@ -131,6 +127,25 @@ class PrefixedView(View):
     def _value_at(self, entry: Entry | None, now_ms: int) -> bytes | None:
         value: bytes | None = self._below._value_at(entry, now_ms)
         return value
+
+
+class _Cut:
+    """An iterator over keys without their first bytes, which knows how many are left if the other one does."""
+
+    __slots__ = ("_keys", "_length")
+
+    def __init__(self, keys: Iterable[bytes], length: int) -> None:
+        self._keys = iter(keys)
+        self._length = length
+
+    def __iter__(self) -> _Cut:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._keys)[self._length :]
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._keys)
 
 
 class PrefixedWrites(PrefixedView, WritableView):
@@ -206,6 +221,16 @@ class PrefixedBatch(PrefixedWrites, _Closable, TypedBatches):
         self._below.discard()
 
 
+class PrefixedTransaction(TypedTransactions, PrefixedBatch, Updates):
+    """A transaction below a prefix: its commit is that of the whole transaction."""
+
+    @property
+    def conflict(self) -> str | None:
+        """The first conflict that was found; then it cannot commit any more."""
+        found: str | None = self._below.conflict
+        return found
+
+
 class PrefixedEngine(PrefixedWrites, Updates, TypedEngines, Memoizing):
     """An engine's calls below a prefix. It has no end of its own: it is closed with the engine."""
 
@@ -226,6 +251,10 @@ class PrefixedEngine(PrefixedWrites, Updates, TypedEngines, Memoizing):
     def write_batch(self, *, sync: bool | None = None) -> PrefixedBatch:
         """`with part.write_batch() as batch`: its writes become one atomic commit."""
         return PrefixedBatch(self._below.write_batch(sync=sync), self._prefix)
+
+    def transaction(self, *, sync: bool | None = None) -> PrefixedTransaction:
+        """`with part.transaction() as t`: reads and writes as one, as `Engine.transaction`."""
+        return PrefixedTransaction(self._below.transaction(sync=sync), self._prefix)
 
     def snapshot(self) -> PrefixedSnapshot:
         """`with part.snapshot() as view`: all read calls, on the data as it is now."""

@@ -25,11 +25,14 @@ from typing import Any, Concatenate, Final, Generic, NoReturn, ParamSpec, TypeVa
 
 from flin.engine.batch import WriteBatch
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, meets
+from flin.engine.buffers import BytesLike
 from flin.engine.entry import TOMBSTONE, Live, Page, Range
 from flin.engine.key import stored_key
 from flin.engine.memtable import Memtable
+from flin.engine.prefixed import PrefixedTransaction
 from flin.engine.tree.recent_writes import Change, RecentWrites
 from flin.engine.tree.store import Store
+from flin.engine.typed import TypedTransactions
 from flin.engine.updates import Updates
 from flin.engine.view import View, visible_keys, visible_pages
 from flin.errors import ConflictError
@@ -46,7 +49,7 @@ MOST_DOUBLINGS: Final = 7
 """Then it is 64 ms: another twenty threads have had their turn at the interpreter."""
 
 
-class Transaction(WriteBatch, Updates):
+class Transaction(TypedTransactions, WriteBatch, Updates):
     """A transaction made by `Engine.transaction()`. Leaving the `with` block commits it; an exception discards it.
 
     It is a mapping of all that there is, its own writes included. A read or the commit raises ConflictError if somebody
@@ -71,6 +74,10 @@ class Transaction(WriteBatch, Updates):
         self._scans: list[_Scan] = []
         self.conflict: str | None = None
         """The first conflict that was found; then it cannot commit any more."""
+
+    def prefixed(self, prefix: BytesLike) -> PrefixedTransaction:
+        """The keys that begin with the prefix, without it: what is read and written there is in this transaction."""
+        return PrefixedTransaction(self, prefix)
 
     # Its end.
 

@@ -292,8 +292,8 @@ class TypedBatch(_Closable, TypedWrites[K, V]):
         self._below.discard()
 
 
-class TypedEngine(TypedWrites[K, V]):
-    """An engine's calls with typed keys and values. It has no end of its own: it is closed with the engine."""
+class TypedUpdates(TypedWrites[K, V]):
+    """And the calls that read a key and write it as one, which an engine and a transaction have."""
 
     def incr(self, key: K, delta: int = 1, *, ttl: Ttl | None = None) -> int:
         """Add to the number that the key holds, and return the sum. For `value=int` alone."""
@@ -322,6 +322,24 @@ class TypedEngine(TypedWrites[K, V]):
         """Remove the expiry of the key. False if it is absent or has none."""
         done: bool = self._below.persist(self._encode_key(key))
         return done
+
+
+class TypedTransaction(TypedBatch[K, V], TypedUpdates[K, V]):
+    """A transaction of typed keys and values: its commit is that of the transaction below."""
+
+    @property
+    def conflict(self) -> str | None:
+        """The first conflict that was found; then it cannot commit any more."""
+        found: str | None = self._below.conflict
+        return found
+
+
+class TypedEngine(TypedUpdates[K, V]):
+    """An engine's calls with typed keys and values. It has no end of its own: it is closed with the engine."""
+
+    def transaction(self, *, sync: bool | None = None) -> TypedTransaction[K, V]:
+        """`with view.transaction() as t`: reads and writes as one, as `Engine.transaction`."""
+        return TypedTransaction(self._below.transaction(sync=sync), *self._codecs)
 
     def write_batch(self, *, sync: bool | None = None) -> TypedBatch[K, V]:
         """`with view.write_batch() as batch`: its writes become one atomic commit."""
@@ -357,6 +375,18 @@ class TypedBatches:
     def typed(self, *, key: Any, value: Any) -> Any:
         """The batch with keys and values of these types: see `Engine.typed`."""
         return TypedBatch(self, key_codec(key), value_codec(value))
+
+
+class TypedTransactions(TypedBatches):
+    """The call `typed` of transactions."""
+
+    @overload
+    def typed(self, *, key: type[K] | Codec[K], value: type[V] | Codec[V]) -> TypedTransaction[K, V]: ...
+    @overload
+    def typed(self, *, key: type[K] | Codec[K], value: Literal["json"]) -> TypedTransaction[K, Any]: ...
+    def typed(self, *, key: Any, value: Any) -> Any:
+        """The transaction with keys and values of these types: see `Engine.typed`."""
+        return TypedTransaction(self, key_codec(key), value_codec(value))
 
 
 class TypedEngines:

@@ -299,10 +299,10 @@ class RangeView(View):
 
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
-    ) -> Iterable[tuple[list[bytes], list[bytes]]]:
+    ) -> Iterable[tuple[Iterable[bytes], list[bytes]]]:
         return self._whole._visible(*self._clip(start, stop), reverse, limit)
 
-    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[list[bytes]]:
+    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[Iterable[bytes]]:
         return self._whole._visible_keys(*self._clip(start, stop), reverse, limit)
 
     def _pages(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import random
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from threading import Event
@@ -14,14 +13,14 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine import Snapshot, aio
+from flin.engine import aio
 from flin.engine.aio import AsyncEngine
-from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree.stall import Stall
 from flin.engine.updates import Updates
 from flin.engine.view import View
 from flin.errors import ClosedError, ConflictError, LockedError, ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
+from tests.engine.cold_reads import every_second_read_is_cold
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -40,41 +39,8 @@ def coldness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Cold: every second read that must not wait says that it would have to."""
     found: str = request.param
     if found == "cold":
-        _every_second_read_is_cold(monkeypatch)
+        every_second_read_is_cold(monkeypatch)
     return found
-
-
-def _every_second_read_is_cold(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flin.engine.tree.store import Store
-
-    chance = random.Random(7)
-    read_nowait, read, pages = Store.read_nowait, Snapshot._read, Snapshot._pages
-
-    def maybe_cold() -> None:
-        if chance.random() < 0.5:
-            raise ColdRead(lambda: None)
-
-    def store_read(self: Any, key: bytes, **options: Any) -> Any:
-        maybe_cold()
-        return read_nowait(self, key, **options)
-
-    def snapshot_read(self: Any, stored: bytes, *, wait: bool = True, **options: Any) -> Any:
-        if not wait:
-            maybe_cold()
-        return read(self, stored, wait=wait, **options)
-
-    def cold_pages(found: Any) -> Any:
-        for page in found:
-            maybe_cold()
-            yield page
-
-    def snapshot_pages(self: Any, *bounds: Any, wait: bool = True, **options: Any) -> Any:
-        found = pages(self, *bounds, wait=wait, **options)
-        return found if wait else cold_pages(found)
-
-    monkeypatch.setattr(Store, "read_nowait", store_read)
-    monkeypatch.setattr(Snapshot, "_read", snapshot_read)
-    monkeypatch.setattr(Snapshot, "_pages", snapshot_pages)
 
 
 def opened(**options: Any) -> Coroutine[Any, Any, AsyncEngine]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from flin.engine import Snapshot, WriteBatch
-from flin.engine.prefixed import PrefixedBatch, PrefixedEngine, PrefixedSnapshot
+from flin.engine.prefixed import PrefixedBatch, PrefixedEngine, PrefixedSnapshot, PrefixedTransaction
+from flin.engine.transaction import Transaction
 from flin.engine.updates import Updates
 from flin.errors import ClosedError, ConflictError
 from flin.testing import ManualClock, SimulatedDisk
@@ -153,6 +154,36 @@ def test_snapshots_and_batches(open_engine: OpenEngine) -> None:
         len(snapshot)
 
 
+def test_a_transaction_reads_what_is_taken_of_its_parts(open_engine: OpenEngine) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    db.put_many({b"p%03d" % number: b"1" for number in range(300)} | {b"q": b"1"})
+    read: Callable[[Any], Any]
+    for taken, conflicts in ((b"p002", True), (b"p010", False), (b"q", False)):
+        for read in (lambda t: t.prefixed(b"p")[:b"005"], lambda t: t[b"p":b"q"][:b"p005"], lambda t: t.prefixed(b"p")):
+            with db.transaction() as t:
+                for number, _ in enumerate(read(t).items()):
+                    if number == 4:
+                        break
+                part = t.prefixed(b"p")
+                assert (part.incr(b"n"), part.pop(b"n"), part.setdefault(b"m", b"2"), len(part[b"1":b"2"])) == (
+                    *(1, b"1", b"2", 100),
+                )
+                db.put(taken, b"meanwhile")
+                if conflicts:
+                    with pytest.raises(ConflictError, match="was written"):
+                        t.commit()
+                    assert part.conflict is not None
+    with db.prefixed(b"p").transaction() as t:
+        numbers = t.prefixed(b"0").typed(key=str, value=int)
+        assert (numbers["05"], numbers.incr("05", 4), numbers.conflict) == (1, 5, None)
+        db.put(b"p005", b"7")
+        with pytest.raises(ConflictError):
+            numbers.commit()
+    with db.typed(key=str, value=int).transaction() as t:
+        t["p005"] = t["p005"] + 1
+    assert db[b"p005"] == b"8"
+
+
 def test_what_is_refused(open_engine: OpenEngine) -> None:
     db = open_engine(fs=SimulatedDisk())
     part = db.prefixed(bytearray(b"p"))
@@ -175,7 +206,7 @@ def test_what_is_refused(open_engine: OpenEngine) -> None:
             late()
 
 
-OF_A_RANGE = {"prefixed", "typed", "memoize", "compact", "approximate_size", "write_batch", "snapshot"}
+OF_A_RANGE = {"prefixed", "typed", "memoize", "compact", "approximate_size", "write_batch", "snapshot", "transaction"}
 OF_A_RANGE |= {"put_many", "delete", "delete_many", "delete_range", "delete_prefix"}
 """What an engine has for a part of it, besides the calls of a mapping and its atomic updates."""
 
@@ -188,6 +219,7 @@ OF_A_RANGE |= {"put_many", "delete", "delete_many", "delete_range", "delete_pref
             {*dir(Updates), *OF_A_RANGE},
         ),
         (PrefixedBatch, {*dir(WriteBatch)}),
+        (PrefixedTransaction, {*dir(Transaction)}),
         (PrefixedSnapshot, {*dir(Snapshot)}),
     ],
 )

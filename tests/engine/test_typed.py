@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flin.engine import CodecError, ConflictError, Snapshot, WriteBatch
-from flin.engine.typed import TypedBatch, TypedEngine, TypedSnapshot
+from flin.engine.transaction import Transaction
+from flin.engine.typed import TypedBatch, TypedEngine, TypedSnapshot, TypedTransaction
 from flin.engine.updates import Updates
 from flin.errors import ClosedError
 from flin.testing import ManualClock, SimulatedDisk
@@ -157,6 +158,7 @@ OF_BYTES = {"prefixed", "typed", "iterator", "type", "hash", "list", "set", "sor
     [
         (TypedEngine, {*dir(Updates), "put_many", "delete", "delete_many", "delete_range", "delete_prefix"}),
         (TypedBatch, {*dir(WriteBatch)}),
+        (TypedTransaction, {*dir(Transaction)}),
         (TypedSnapshot, {*dir(Snapshot)}),
     ],
 )

@@ -234,7 +234,8 @@ def compaction_of_a_range_leaves_out_the_oldest_run(patch: Patch) -> None:
         chosen = compaction.gather(self._runs, 0, count, start, stop, compaction.END << 32, (), self._ends) or []
         if len(chosen) < 2:
             return None
-        return replace(compaction.plan(self._shard, 0, count, chosen, "asked for"), bottom=True)
+        partial: Any = compaction.plan(self._shard, 0, count, chosen, "asked for")
+        return replace(partial, bottom=True)
 
     original = picker._Choice.pick_full
     patch.setattr(picker._Choice, "pick_full", pick_full)

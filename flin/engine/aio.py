@@ -29,6 +29,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from flin.engine import engine as sync_engine
 from flin.engine.aio_batch import AsyncBatch
+from flin.engine.aio_feed import AsyncFeed
 from flin.engine.aio_memoize import memoized_by_tasks
 from flin.engine.aio_transaction import AsyncTransaction, transactional
 from flin.engine.aio_view import AsyncSnapshot, AsyncView, handed_over
@@ -182,7 +183,15 @@ class AsyncEngine(AsyncView):
         """`async with db.snapshot() as view`: all read calls, on the data as it is now."""
         return AsyncSnapshot(self._view.snapshot(), self._readers)
 
+    def watch(self, prefix: BytesLike = b"", *, since: int | None = None, durable: bool = False) -> AsyncFeed:
+        """`async for event in db.watch(b"user:")`: every commit from now on, in order; see `Engine.watch`."""
+        return AsyncFeed(self._view.watch(prefix, since=since, durable=durable))
+
     # Maintenance.
+
+    async def refresh(self) -> bool:
+        """With `read_only=True`: show what the writer has committed since, all at once. Whether that is anything."""
+        return await asyncio.to_thread(self._view.refresh)
 
     async def run(self, function: Callable[[Engine], Result]) -> Result:
         """Call a function with the engine itself, in a thread, and wait until what it wrote is as safe as the mode

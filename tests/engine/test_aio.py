@@ -151,6 +151,43 @@ def test_maintenance(run: Run, tmp_path: Path) -> None:
     flin.engine.open(tmp_path / "db", runner="inline").close()
 
 
+def test_a_task_watches_what_others_write(run: Run) -> None:
+    async def main() -> None:
+        async with await opened() as db, db.watch(b"p:") as feed:
+            writing = asyncio.ensure_future(db.put_many({b"p:%d" % number: b"v" for number in range(3)} | {b"q": b""}))
+            events = [await anext(feed) for _ in range(3)]
+            await writing
+            assert [(event.key, event.value) for event in events] == [(b"p:%d" % number, b"v") for number in range(3)]
+            again = db.watch(since=events[0].sequence)
+            assert (await anext(again)).key == b"p:1"
+            again.close()
+
+    run(main())
+
+
+def test_a_reader_beside_the_writer(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(tmp_path, runner="thread") as db:
+            await db.put_many({b"p%d" % number: b"%d" % number for number in range(5)})
+            async with await aio.open(tmp_path, read_only=True) as reader:
+                assert await listed(reader.scan_keys(limit=2)) == [b"p0", b"p1"]
+                await db.put(b"p0", b"7")
+                assert (await reader.get(b"p0"), await reader.refresh(), await reader.get(b"p0")) == (b"0", True, b"7")
+                part = await reader.run(lambda engine: engine.prefixed(b"p").typed(key=str, value=int))
+                assert (dict(part), len(part)) == ({"0": 7, "1": 1, "2": 2, "3": 3, "4": 4}, 5)
+                with pytest.raises(ReadOnlyError):
+                    await reader.put(b"k", b"v")
+                with pytest.raises(ReadOnlyError):
+                    await reader.incr(b"k")
+                with pytest.raises(ReadOnlyError):
+                    part.put("1", 5)
+        async with await aio.open(":memory:") as db:
+            await db.put(b"k", b"v")
+            assert await db.get(b"k") == b"v"
+
+    run(main())
+
+
 # The disk.
 
 

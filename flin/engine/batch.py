@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from flin.engine.boundaries import meets
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.catalog.generation import copy_bounded
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, make_entry
@@ -128,6 +129,19 @@ class WriteBatch(WritableView, TypedBatches):
         if entry is None:
             return self._below._read(stored, values=values)
         return None if entry is TOMBSTONE else entry
+
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        self._check_open()
+        return self._below._first(start, stop, count) if self._is_silent(start, stop) else None
+
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
+        self._check_open()
+        return self._below._head(start, stop, limit, values=values) if self._is_silent(start, stop) else None
+
+    def _is_silent(self, start: bytes, stop: bytes) -> bool:
+        """Whether the batch has written nothing in a range: then it has what lies below."""
+        mine = self._memtable
+        return not mine or not (meets(mine.deleted, start, stop) or mine.head(start, stop, 1)[0])
 
     def _pages(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True

@@ -173,24 +173,38 @@ class Transaction(TypedTransactions, WriteBatch, Updates):
         scan.ended = True
         return pages
 
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        """None: what is read by pages is remembered."""
+        return None
+
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
+        return None
+
+    def _begin_pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
+        """The pages of a scan, which the caller remembers; of a short one just the first, if that is at hand."""
+        head = None if limit is None or reverse else super()._head(start, stop, limit, values=values)
+        return super()._pages(start, stop, reverse, limit, values=values) if head is None else iter((head,))
+
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
     ) -> Iterable[tuple[Iterable[bytes], list[bytes]]]:
         if start >= stop or limit == 0:
             self._check_open()
             return ()
-        pages = super()._pages(start, stop, reverse, limit)
+        pages = self._begin_pages(start, stop, reverse, limit)
         scan = self._begin_scan(start, stop, reverse)
-        return self._taken(scan, visible_pages(pages, self._now_ms(), self._value_at))
+        return self._taken(scan, limit, visible_pages(pages, self._now_ms(), self._value_at))
 
     def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[Iterable[bytes]]:
         if start >= stop or limit == 0:
             self._check_open()
             return ()
-        pages = super()._pages(start, stop, reverse, limit, values=False)
+        pages = self._begin_pages(start, stop, reverse, limit, values=False)
         scan = self._begin_scan(start, stop, reverse)
         visible = visible_keys(pages, self._now_ms(), self._has_value)
-        return (keys for keys, _ in self._taken(scan, ((keys, keys) for keys in visible)))
+        return (keys for keys, _ in self._taken(scan, limit, ((keys, keys) for keys in visible)))
 
     def _now_ms(self) -> int:
         return self._begun.now_ms
@@ -207,19 +221,22 @@ class Transaction(TypedTransactions, WriteBatch, Updates):
         return scan
 
     def _taken(
-        self, scan: _Scan, pages: Iterable[tuple[list[bytes], list[bytes]]]
+        self, scan: _Scan, limit: int | None, pages: Iterable[tuple[list[bytes], list[bytes]]]
     ) -> Iterator[tuple[Iterable[bytes], list[bytes]]]:
-        """The pages of the scan, up to the first key that was written since the transaction began."""
+        """The pages of the scan, up to the first key that was written since the transaction began. With a limit they
+        may end after that many keys, which is not the end of the scan."""
+        passed = 0
         for keys, values in pages:
             self._check_open()
+            passed += len(keys)
             count = len(keys) if scan.barrier is None else scan.count_before_barrier(keys)
             yield scan.take(keys[:count]), values
             if count < len(keys):
-                break
-        else:
+                self._fail(scan.barrier)
+        if limit is None or passed < limit:
             scan.ended = True
-        if scan.barrier is not None:
-            self._fail(scan.barrier)
+            if scan.barrier is not None:
+                self._fail(scan.barrier)
 
 
 class _FrozenTransaction(Transaction):

@@ -143,13 +143,14 @@ def open(file: Path, flag: Flag = "r", mode: int = 0o666) -> Database:
     it is not there, "n" to begin with an empty one, whatever is there. `mode`: the permissions of a new directory;
     who may read it may also enter it.
 
-    One process at a time has it open; for another one `error` says which."""
+    One process at a time writes; for another one `error` says which. With "r" any number read beside it what was there
+    when they opened it."""
     if flag not in _FLAGS:
         raise ValueError(f"flag must be one of {', '.join(_FLAGS)}, not {flag!r}")
     try:
         if flag in ("c", "n"):
             _make_directory(file, mode, replaces_a_file=flag == "n")
-        engine = flin.engine.open(file, create=flag in ("c", "n"))
+        engine = flin.engine.open(file, create=flag in ("c", "n"), read_only=flag == "r")
     except FlinError as failed:
         raise error(str(failed)) from failed
     try:

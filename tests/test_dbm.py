@@ -121,6 +121,18 @@ def test_it_is_the_database_of_the_engine(files: str) -> None:
         assert not db
 
 
+def test_readers_beside_the_writer(files: str) -> None:
+    with flin.dbm.open("db", "c") as db:
+        db["a"] = "1"
+        with flin.dbm.open("db") as first, flin.dbm.open("db") as second:
+            db["a"] = "2"
+            assert (first["a"], second["a"], len(second), db["a"]) == (b"1", b"1", 1, b"2")
+            with pytest.raises(flin.dbm.error, match="reading only"):
+                first["a"] = "3"
+        with flin.dbm.open("db") as third:
+            assert third.items() == [(b"a", b"2")]
+
+
 @pytest.mark.parametrize("mode", [0o666, 0o640, 0o600])
 def test_the_mode_is_that_of_the_directory(files: str, mode: int) -> None:
     before = os.umask(0o022)

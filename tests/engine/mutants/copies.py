@@ -66,10 +66,10 @@ def captured_files_are_removed(patch: Patch) -> None:
 def copy_is_whole_before_its_files(patch: Patch) -> None:
     """the manifest of a copy comes after the names of its files are durable"""
 
-    def put_manifest(self: Any, manifest: Any) -> None:
+    def put_manifest(self: Any, *manifest: Any) -> None:
         sync, self._fs.sync_directory = self._fs.sync_directory, lambda path: None
         try:
-            original(self, manifest)
+            original(self, *manifest)
         finally:
             self._fs.sync_directory = sync
 

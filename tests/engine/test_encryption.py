@@ -496,3 +496,36 @@ def test_a_checkpoint_after_a_rotation(tmp_path: Path) -> None:
     with flin.engine.open(tmp_path / "copy", encryption_key=OTHER_KEY) as db:
         assert dict(db.items()) == expected
         assert db.verify() == []
+
+
+def test_readers_and_watchers_across_a_rotation(tmp_path: Path) -> None:
+    """A reader whose key is a function follows; one with the old key is told so, and shows what it has shown."""
+    key = KEY
+    with flin.engine.open(tmp_path, encryption_key=KEY, wal_retention="1mb", value_threshold=500) as db:
+        db[b"a"] = SMALL
+        db.flush()
+        with (
+            flin.engine.open(tmp_path, read_only=True, encryption_key=lambda: key) as follower,
+            flin.engine.open(tmp_path, read_only=True, encryption_key=KEY) as other,
+        ):
+            db[b"b"] = LARGE
+            db.rotate(OTHER_KEY)
+            key = OTHER_KEY
+            db[b"c"] = SMALL
+            follower.refresh()
+            assert dict(follower.items()) == {b"a": SMALL, b"b": LARGE, b"c": SMALL}
+            with pytest.raises(WrongKeyError):
+                other.refresh()
+            assert dict(other.items()) == {b"a": SMALL}
+        events = db.watch(b"", since=0)
+        assert [next(events).value for _ in range(3)] == [SMALL, LARGE, SMALL]
+        events.close()
+
+
+def test_in_memory() -> None:
+    """A program may pass its key there, too: its tests need no other options."""
+    with flin.engine.open(":memory:", encryption_key=KEY) as db:
+        db[b"a"] = SMALL
+        db.flush()
+        db.rotate(OTHER_KEY)
+        assert dict(db.items()) == {b"a": SMALL}

@@ -126,9 +126,9 @@ class FlushLane:
 
     def _finish(self, flush: _Flush) -> None:
         store, job = self._store, flush.job
+        self._free_dropped(flush)
         # The edit needs the sync, which takes 20-80 ms for 32 MB; writers that are stopped would wait for it.
         store.sync(flush.generation.end_position)
-        self._free_dropped(flush)
         result = self._result_of(flush)
         self._run_ahead()
 

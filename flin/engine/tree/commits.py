@@ -480,11 +480,13 @@ class Commits(Turns):
     def _kept(
         self, retired: tuple[RetiredGeneration, ...], sealed: Sequence[SealedGeneration]
     ) -> tuple[RetiredGeneration, ...]:
-        """The retired generations that have room beside these sealed ones. The others are freed later."""
+        """The retired generations that have room beside these sealed ones. The others are freed in slices, unless
+        writers fill generations faster than these are flushed: then their memory is needed now."""
         cached = kept(retired, self._retired_room(sealed))
-        for generation in retired[len(cached) :]:
-            for memtables in generation.memtables:
-                self.dropped.add(memtables)
+        if len(sealed) < MAX_SEALED_GENERATIONS:
+            for generation in retired[len(cached) :]:
+                for memtables in generation.memtables:
+                    self.dropped.add(memtables)
         return cached
 
     def _retired_room(self, sealed: Sequence[SealedGeneration]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import flin.engine
 from flin.engine import ClosedError, ConflictError, Engine, ReentrantCallError, StorageError, Transaction
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from tests.engine.histories import Recorded, check, interleave
@@ -327,6 +328,25 @@ def test_iterators_slices_and_prefixes_read_through_it(db: Any) -> None:
         db.put(b"c", b"5")
         conflict(t)
     assert b"xy" not in db
+
+
+def test_a_refresh_may_change_everything(open_engine: OpenEngine) -> None:
+    """A reader beside a writer: what it has read is not what it reads after its next refresh."""
+    writer = open_engine()
+    writer.put_many({b"a": b"1", b"b": b"1"})
+    with flin.engine.open(writer.path, read_only=True) as reader:
+        t = reader.transaction()
+        assert t[b"a"] == b"1"
+        writer.put_many({b"a": b"2", b"b": b"2"})
+        assert t[b"b"] == b"1"
+        assert reader.refresh()
+        reads: list[Callable[[Any], object]] = [lambda t: t[b"b"], list, lambda t: t.get(b"c")]
+        for read in reads:
+            with pytest.raises(ConflictError):
+                read(t)
+        t.discard()
+        with reader.transaction() as t:
+            assert dict(t) == {b"a": b"2", b"b": b"2"}
 
 
 # How it ends.

@@ -29,6 +29,7 @@ from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import HeldLock
 from flin.engine.disk.read_only_fs import NoLock, ReadOnlyFileSystem
 from flin.engine.disk.sealed_files import raw_of, unlock
+from flin.engine.key import KEYS_END
 from flin.engine.memtable import Memtable
 from flin.engine.options import Options
 from flin.engine.read.live_count import LiveCount
@@ -257,6 +258,8 @@ class ReaderStore(Store):
 
             def install() -> None:
                 self._dead.reset()
+                if self._notes_writes:  # any key may be another one now
+                    self._recent.note_commit((), [(b"", KEYS_END)])
                 self._versions.manifest = manifest
                 self._wal.position = self._wal.synced = contents.tail.position
                 self._wal.sequence = contents.tail.sequence

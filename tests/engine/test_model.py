@@ -47,6 +47,7 @@ class EngineMachine(RuleBasedStateMachine):
     shards = 1
     runner = "inline"
     value_threshold = 0
+    encrypted = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +61,9 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.opened += 1
-        setup = EngineSetup("interval", self.shards, runner=self.runner, value_threshold=self.value_threshold)
+        setup = EngineSetup(
+            "interval", self.shards, runner=self.runner, value_threshold=self.value_threshold, encrypted=self.encrypted
+        )
         self.engine = setup.open(self.disk, self.clock, self.opened)
 
     def live(self) -> dict[bytes, bytes]:
@@ -509,8 +512,10 @@ def _select(
     return found if limit is None else found[:limit]
 
 
-def _machine(shards: int, runner: str = "inline", value_threshold: int = 0) -> type[EngineMachine]:
-    settings = {"shards": shards, "runner": runner, "value_threshold": value_threshold}
+def _machine(
+    shards: int, runner: str = "inline", value_threshold: int = 0, encrypted: bool = False
+) -> type[EngineMachine]:
+    settings = {"shards": shards, "runner": runner, "value_threshold": value_threshold, "encrypted": encrypted}
     return type(f"EngineMachine{shards}", (EngineMachine,), settings)
 
 
@@ -569,6 +574,14 @@ def test_engine_is_a_dict_whose_values_are_collected_for_long(runner: str, monke
 def test_engine_is_a_dict_for_long(shards: int) -> None:
     examples = {64: 100, 16: 200}.get(shards, 300)  # many shards cost more, and make less of a difference
     run_state_machine_as_test(_machine(shards), settings=settings(max_examples=examples, stateful_step_count=80))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value_threshold", [0, 8])
+def test_an_encrypted_engine_is_a_dict(value_threshold: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_segments, "LEAST_SHARE", 0.0)
+    many = settings(max_examples=60, stateful_step_count=50)
+    run_state_machine_as_test(_machine(1, value_threshold=value_threshold, encrypted=True), settings=many)
 
 
 def test_prefix_stop_is_what_the_model_needs() -> None:

@@ -27,6 +27,7 @@ from flin.testing.copies import MakeBackup, MakeCheckpoint, check_copies
 from flin.testing.crash_checker import CrashChecker, crash_every_workload, every_workload
 from flin.testing.crash_model import SECTOR_BYTES, CrashModel
 from flin.testing.faulty import KINDS, check_failed, every_failure
+from flin.testing.following import ReadElsewhere, Watch
 from flin.testing.operation import (
     Advance,
     CompactRange,
@@ -230,6 +231,25 @@ def running_workloads(tally: Tally) -> None:
         case = crash.case_of(seed)
         tally.count += 1
         WorkloadRun(case.setup, record=False).run(case.workload)
+
+
+def followed_workloads(tally: Tally) -> None:
+    """Random workloads with somebody who watches, or a reader in another program, after every second operation."""
+    tally.unit = "workloads"
+    for seed in range(RUNS):
+        random = Random(seed)
+        setup = EngineSetup(
+            random.choice(("always", "interval", "never")),
+            random.choice((1, 4)),
+            window_bytes=random.choice((0, 512)),
+            wal_retention=random.choice((0, 1 << 30)),
+        )
+        workload: list[Operation] = []
+        for operation in Draw(random).workload(12):
+            follow = random.choice((Watch(durable=True), Watch(durable=False), ReadElsewhere(), None))
+            workload += [operation] if follow is None else [operation, follow]
+        tally.count += 1
+        WorkloadRun(setup, record=False).run(workload)
 
 
 def failing_calls(tally: Tally) -> None:
@@ -563,5 +583,5 @@ HUNTS: Final[tuple[Hunt, ...]] = (
         interleaved_transactions,
         recorded_histories,
     ),
-    *(copied_workloads, busy_copies, lives_of_copies, damaged_backups),
+    *(copied_workloads, busy_copies, lives_of_copies, damaged_backups, followed_workloads),
 )

@@ -28,7 +28,7 @@ autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 
-BACK_TICKS = re.compile(r"(?<![`:])`([^`\n]+)`(?![`_])")
+BACK_TICKS = re.compile(r"(?<![`:])`((?:[^`\n]|\n(?!\n))+)`(?![`_])")
 
 
 def setup(app: object) -> None:
@@ -37,4 +37,4 @@ def setup(app: object) -> None:
 
 
 def _literal(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    lines[:] = [BACK_TICKS.sub(r"``\1``", line) for line in lines]
+    lines[:] = BACK_TICKS.sub(r"``\1``", "\n".join(lines)).split("\n")

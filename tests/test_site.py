@@ -23,5 +23,5 @@ def test_the_site_is_made(tmp_path: Path) -> None:
     reference = (tmp_path / "site" / "reference.html").read_text(encoding="utf-8")
     for name in flin.engine.__all__:
         assert f'id="flin.engine.{name}"' in reference or f'id="flin.errors.{name}"' in reference, name
-    for page in ("index", "tutorial", "crash-safety"):
+    for page in ("index", "tutorial", "moving/plyvel", "crash-safety"):
         assert (tmp_path / "site" / f"{page}.html").is_file()

@@ -53,20 +53,15 @@ class TableCache:
 
     def runs_of(self, version: Version) -> OpenRuns:
         """The version's runs; its value files are in `value_files` now. Tables of earlier versions that are not in it
-        are dropped.
+        are dropped, all at once: the sweep lists the tables meanwhile.
 
         CorruptionError if a file is missing."""
-        before, self._tables = self._tables, {}
-        try:
-            runs = tuple(
-                tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
-                for shard in version.shards
-            )
-            value_files = self._made_files({each.number: self._value_file(each) for each in version.value_files})
-        except BaseException:
-            self._tables = before
-            raise
-        self.value_files = value_files
+        tables: dict[tuple[str, int], Table] = {}
+        runs = tuple(
+            tuple(TableRun([self._open(table, tables) for table in run]) for run in shard) for shard in version.shards
+        )
+        value_files = self._made_files({each.number: self._value_file(each) for each in version.value_files})
+        self._tables, self.value_files = tables, value_files
         self._wanted = version.files()
         return runs
 
@@ -152,12 +147,13 @@ class TableCache:
         for file in list(self._files.values()):
             file.end()
 
-    def _open(self, meta: TableMeta, before: dict[tuple[str, int], Table]) -> Table:
+    def _open(self, meta: TableMeta, tables: dict[tuple[str, int], Table]) -> Table:
+        """The table, which joins the new ones."""
         key = (meta.file, meta.offset)
-        table = before.get(key)
+        table = self._tables.get(key)
         if table is None:
             table = Table(self._file(meta.file), meta, self.block_cache, self.memory)
-        self._tables[key] = table
+        tables[key] = table
         return table
 
     def _file(self, name: str) -> TableFile:

@@ -119,6 +119,26 @@ def test_the_first_open_is_all_or_nothing() -> None:
     assert opened(disk).stats()["shards"] == 4
 
 
+def test_an_edit_replaces_all_tables_at_once(disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a flush opened the tables of its edit, the sweep of another thread found none, and `len()` counted what
+    had expired."""
+    db = opened(disk)
+    cache, is_file = db._store.tables, disk.is_file
+    before = cache.tables()
+    found: list[list[Any]] = []
+
+    def looking(path: str) -> bool:
+        found.append(cache.tables())
+        return is_file(path)
+
+    monkeypatch.setattr(disk, "is_file", looking)
+    db.put(b"another", b"v")
+    db.flush()
+    assert len(before) == 2
+    assert found[0] == before
+    db.close()
+
+
 # Obsolete files.
 
 

@@ -374,6 +374,40 @@ def test_another_data_key_and_another_key() -> None:
             reading(disk, encryption_key=KEY)
 
 
+@pytest.mark.parametrize("change", ["flush", "compact"])
+def test_a_manifest_of_another_data_key(change: str) -> None:
+    """The manifest was the first that a refresh could not open, so the keys were not read again."""
+    disk = SimulatedDisk()
+    with opened(disk, encryption_key=KEY) as writer:
+        writer.put(b"a", b"1")
+        reader = reading(disk, encryption_key=KEY)
+        for _ in range(3):
+            writer.rotate(KEY)
+            writer.put(b"a", writer[b"a"] + b"1")
+            getattr(writer, change)()
+            assert reader.refresh()
+            same(reader, writer)
+        reader.close()
+
+
+def test_a_snapshot_reads_with_a_data_key_that_was_dropped() -> None:
+    disk = SimulatedDisk()
+    with opened(disk, encryption_key=KEY) as writer:
+        writer.put(b"a", b"1")
+    reader = reading(disk, encryption_key=KEY)
+    with reader.snapshot() as view:
+        with opened(disk, encryption_key=KEY) as writer:
+            writer.rotate(KEY)
+            writer.put(b"a", b"2")
+            writer.compact()
+        with opened(disk, encryption_key=KEY) as writer:  # an open drops the keys that no file needs
+            writer.put(b"a", b"3")
+            writer.flush()
+            assert reader.refresh()
+        assert (view[b"a"], reader[b"a"]) == (b"1", b"3")
+    reader.close()
+
+
 def test_the_wrong_number_of_shards() -> None:
     disk = SimulatedDisk()
     opened(disk, shards=4).close()

@@ -23,12 +23,12 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.generation import Memtables, OpenGeneration, join_neighbours, split_memtable
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
 from flin.engine.catalog.recovery import Recovery, recover
-from flin.engine.disk.data_keys import key_of
+from flin.engine.disk.data_keys import DataKeys, key_of
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import HeldLock
 from flin.engine.disk.read_only_fs import NoLock, ReadOnlyFileSystem
-from flin.engine.disk.sealed_files import raw_of, unlock
+from flin.engine.disk.sealed_files import SealedFileSystem, raw_of, unlock
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Memtable
 from flin.engine.options import Options
@@ -144,27 +144,32 @@ class ReaderStore(Store):
         return PinnedTables(self.options.fs, self.directory, cache, self._pins)
 
     def _unlock(self, directory: str) -> None:
-        """Read the data keys of an encrypted database. EncryptionError, WrongKeyError."""
-        key = self.options.encryption_key
-        unlock(self.options.fs, directory, None if key is None else key_of(key), create=False)
+        """Read the data keys of an encrypted database. EncryptionError, WrongKeyError.
+
+        What is shown, and snapshots of it, may need keys that the writer has dropped since: they stay."""
+        key, fs = self.options.encryption_key, self.options.fs
+        before = fs.keys.by_number if isinstance(fs, SealedFileSystem) else {}
+        unlock(fs, directory, None if key is None else key_of(key), create=False)
+        if isinstance(fs, SealedFileSystem):
+            fs.keys = DataKeys(dict(sorted((before | fs.keys.by_number).items())))
 
     def _steady(self, directory: str, read: Callable[[Manifest], Result]) -> Result:
         """Call `read` with the manifest, and again if its writer has taken a segment away meanwhile, or a file was
         gone. An error that comes twice although nothing has changed is damage."""
-        seen: tuple[str, Manifest] | None = None
+        seen: tuple[str, object] | None = None
         error: FlinError = StorageError("read", directory, "its writer is faster than this reader")
         for _ in range(ATTEMPTS):
-            manifest = self._read_manifest(directory)
             try:
+                manifest = self._read_manifest(directory)
                 result = read(manifest)
+                after = self._read_manifest(directory)
             except (OSError, CorruptionError, Rewritten) as raised:
-                before, seen = seen, (str(raised), manifest)
+                before, seen = seen, (str(raised), self._decoded)
                 error = raised if isinstance(raised, CorruptionError) else StorageError("read", directory, raised)
                 if seen == before:
                     break
                 self._unlock(directory)  # there may be another key since
                 continue
-            after = self._read_manifest(directory)
             if after is manifest or (after.epoch, after.wal_floor) == (manifest.epoch, manifest.wal_floor):
                 return result
         raise error

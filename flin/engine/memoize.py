@@ -21,6 +21,7 @@ from threading import Lock, get_ident
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from flin.engine.codec import Codec, key_codec, value_codec
+from flin.engine.reentry import holds_lock
 from flin.engine.writable_view import Ttl
 
 P = ParamSpec("P")
@@ -70,6 +71,7 @@ class Flights:
         self._lock = Lock()
         self._under_way: dict[bytes, tuple[object, Future[bytes | None]]] = {}
 
+    @holds_lock
     def join(self, key: bytes, caller: object) -> Future[bytes | None] | None:
         """What another caller's computation will give (None: nothing, try again). None: this caller must compute, and
         then call `end`."""
@@ -82,6 +84,7 @@ class Flights:
             raise RecursionError("a memoized function has called itself with the same arguments")
         return found[1]
 
+    @holds_lock
     def end(self, key: bytes, data: bytes | None) -> None:
         with self._lock:
             _, future = self._under_way.pop(key)

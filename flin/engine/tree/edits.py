@@ -42,6 +42,7 @@ class Edits(OrderedReads):
             return self._versions.next_job - 1
 
     @contextmanager
+    @holds_lock
     def editing(self) -> Iterator[None]:
         """Hold the edit lock. ReadOnlyError, ClosedError."""
         with self._versions.lock:

@@ -252,6 +252,7 @@ class ReaderStore(Store):
             return before
         return contents
 
+    @holds_lock
     def _show(self, contents: _Contents) -> None:
         manifest, frozen = contents.manifest, contents.frozen()
         with self._versions.lock:

@@ -17,10 +17,12 @@ from flin.engine.disk.data_keys import EncryptionKey, key_of
 from flin.engine.disk.file_name import KEYS
 from flin.engine.disk.fs import join
 from flin.engine.disk.sealed_files import SealedFileSystem
+from flin.engine.reentry import holds_lock
 from flin.engine.tree.store import Store
 from flin.errors import EncryptionError, StorageError
 
 
+@holds_lock
 def rotate(store: Store, new_key: EncryptionKey) -> None:
     """Seal the keys with the new one. EncryptionError if the database is not encrypted; StorageError if the file cannot
     be written: then the old key opens the database, or the new one."""

@@ -7,17 +7,19 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+from flin.engine.background import collecting
 from flin.engine.disk import cipher, data_keys, file_name, sealed_files
 from flin.engine.disk.cipher import SealKey
 from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.fs import append_all, join
+from flin.engine.table.value_files import ValueFiles
 from flin.engine.tree import used_keys
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal import sealed as wal_sealed
 from flin.errors import FlinError
 from flin.testing import SimulatedDisk
-from tests.engine import test_encryption
+from tests.engine import test_encrypted_values, test_encryption
 from tests.engine.disk import test_sealed_files
 from tests.engine.wal import test_sealed
 
@@ -128,6 +130,17 @@ def values_are_not_sealed(patch: Patch) -> None:
     patch.setattr(SealKey, "maybe_open", lambda self, sealed, about: sealed[12:-16])
 
 
+def seals_are_not_counted(patch: Patch) -> None:
+    """A collected file is full with its seals."""
+    patch.setattr(collecting, "SEALED_FRAME_BYTES", 0)
+    patch.setattr(collecting, "SEALED_VALUE_BYTES", 0)
+
+
+def pages_load_what_pointers_say(patch: Patch) -> None:
+    """What lies in a value file is longer than the value."""
+    patch.setattr(ValueFiles, "_load", lambda self, rows: self._values(rows, nowait=False))
+
+
 def _files(test: Callable[..., None]) -> Caught:
     def run(patch: Patch) -> None:
         disk = SimulatedDisk()
@@ -149,6 +162,11 @@ def _disk(test: Callable[..., None], *, patched: bool = False) -> Caught:
     return run
 
 
+def _collected_once(patch: Patch) -> None:
+    test_encrypted_values.watch_merges(patch)
+    test_encrypted_values.test_small_values_are_collected_once(64, 1)
+
+
 BUGS: Final[list[tuple[Callable[[Patch], None], Caught]]] = [
     (
         nonce_is_the_position,
@@ -167,6 +185,8 @@ BUGS: Final[list[tuple[Callable[[Patch], None], Caught]]] = [
     (keys_are_not_synced, _disk(test_encryption.test_a_crash_at_every_step_of_a_rotation)),
     (older_keys_are_dropped_at_once, _disk(test_encryption.test_rotate)),
     (keys_are_never_dropped, _disk(test_encryption.test_rotate)),
+    (seals_are_not_counted, _collected_once),
+    (pages_load_what_pointers_say, lambda _: test_encrypted_values.test_pages_of_values_that_are_not_in_memory()),
     (values_are_not_sealed, _disk(test_encryption.test_nothing_can_be_read)),
 ]
 

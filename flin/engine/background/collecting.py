@@ -28,7 +28,7 @@ from flin.engine.table.sealed_values import plain_value, value_file_of
 from flin.engine.table.value_files import row_of
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES, SegmentHeader, decode_header, encode_commit, encode_header
 from flin.engine.wal.large_values import LargeValues
-from flin.engine.wal.sealed import FrameSealer
+from flin.engine.wal.sealed import SEALED_FRAME_BYTES, SEALED_VALUE_BYTES, FrameSealer
 
 FRAME_VALUES_BYTES: Final = 256 << 10
 """Values of a frame: few enough for the memory of a job, and many compared with a frame's 45 bytes."""
@@ -65,6 +65,9 @@ class Collector:
         self._checkpoint = checkpoint
         self._sequence = largest_sequence
         self._target = job.target_table_bytes
+        is_sealed = isinstance(fs, SealedFileSystem)
+        self._frame_bytes = FRAME_BYTES + (SEALED_FRAME_BYTES if is_sealed else 0)
+        self._operation_bytes = OPERATION_BYTES + (SEALED_VALUE_BYTES if is_sealed else 0)
         self._database_id: bytes | None = None
         self._file: OutputFile | None = None
         self._number = 0  # of the open file, as pointers name it
@@ -117,7 +120,7 @@ class Collector:
         values: list[bytes] = [point[0] if type(point) is tuple else point for point in points.values()]  # type: ignore[misc]  # no tombstones
         size = sum(map(len, values))
         end = HEADER_BYTES if self._file is None else self._file.size_bytes
-        overhead = FRAME_BYTES + sum(map(len, points)) + OPERATION_BYTES * len(points)
+        overhead = self._frame_bytes + sum(map(len, points)) + self._operation_bytes * len(points)
         if self._live + size < LEAST_SHARE * (end + overhead + size):
             for index, point in zip(indices, points.values(), strict=True):
                 entries[index] = point

@@ -234,6 +234,7 @@ class Compactor:
                 self._compact_shard_fully(shard, start, stop)
         finally:
             self._count_full_compactions(-1)
+            self._want_compaction()  # the threads held back meanwhile, and these merges told what is garbage
 
     @holds_lock
     def _count_full_compactions(self, change: int) -> None:

@@ -30,7 +30,7 @@ KiB that are overwritten at full speed, an eighth of it in memory: 0.70, 0.73 an
 1.69 times what lives on average, and write 1.74, 1.85 and 1.96 bytes per byte given."""
 
 MOST_SHARE: Final = 0.75
-"""A file of which more lives is not collected, whatever the others hold: three bytes would be written to free one."""
+"""A file of which so much lives is not collected, whatever the others hold: to free a byte, three would be written."""
 
 URGENT_SHARE: Final = 0.66
 """Merges are urgent if the share of all files may be lower, with what is not known yet."""
@@ -70,7 +70,7 @@ def worn_files(version: Version) -> tuple[ValueFile, ...]:
     room = max(LEAST_COLLECTED_BYTES, files.live * max(COLLECTED_SHARE, files.unseen))
     chosen: list[ValueFile] = []
     for each in sorted(version.value_files, key=lambda each: each.live_bytes / max(1, each.length)):
-        if excess <= 0 or room <= 0 or each.live_bytes > MOST_SHARE * each.length:
+        if excess <= 0 or room <= 0 or each.live_bytes >= MOST_SHARE * each.length:
             break
         chosen.append(each)
         excess -= each.length - each.live_bytes

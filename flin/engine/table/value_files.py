@@ -343,9 +343,10 @@ class ValueFiles(dict[int, OpenValueFile]):
         return values
 
     def _load(self, rows: Sequence[Row]) -> None:
-        """Read them for a page that will be asked for again."""
+        """Read them for a page that will be asked for again. The rows are those of what lies in the files: sealed texts
+        are longer than the values that pointers tell of."""
         try:
-            self._values(rows, nowait=False)
+            ValueFiles._values(self, rows, nowait=False)
         finally:
             for row in rows:
                 file = self.get(row[0])

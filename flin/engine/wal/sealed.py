@@ -74,6 +74,10 @@ _pack_single: Final = _SINGLE.pack
 _SINGLE_BYTES: Final = _SINGLE.size
 """One large value, its place and size; and of the plain payload the lengths of its key and of nothing."""
 
+SEALED_FRAME_BYTES: Final = NONCE_BYTES + 4 + TAG_BYTES + _NUMBER.size
+SEALED_VALUE_BYTES: Final = _VALUE.size + SEAL_BYTES
+"""By how much a frame with large values is longer than a plain one, and by how much more for each of them."""
+
 MIN_SEALED: Final = 1 << 14
 """Shorter payloads hold no key that is too long: one test in the ordinary case, as in frames.encode_put."""
 

@@ -13,6 +13,7 @@ import pytest
 
 import flin.engine
 import flin.engine.aio
+from flin.engine.background.compaction import CompactionOptions
 from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import KEYS, MANIFEST, NEW_KEYS
 from flin.engine.disk.sealed_files import SealedFileSystem
@@ -392,6 +393,27 @@ def test_rotate(disk: SimulatedDisk) -> None:
         assert db.verify() == []
     assert_sealed(disk)
     assert_no_orphans_with(disk, OTHER_KEY)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("target_bytes", [1 << 20, 2000])
+def test_compact_renews_what_is_merged_already(disk: SimulatedDisk, target_bytes: int, shards: int) -> None:
+    """Also tables of full size, which merges would move as they are."""
+    with opened(disk, shards=shards) as db:
+        db._compactor.set_sizes(CompactionOptions(target_table_bytes=target_bytes), 1 << 20)
+        db.put_many((secret_key(number), b"%d" % number + SMALL) for number in range(800))
+        expected = dict(db.items())
+        db.compact()
+        db.rotate(OTHER_KEY)
+        db.compact()
+        assert dict(db.items()) == expected
+        before = disk.names(PATH)
+        db.compact()
+        assert disk.names(PATH) == before, "once is enough"
+    with opened(disk, OTHER_KEY) as db:
+        assert _numbers(db) == [2]
+        assert (dict(db.items()), len(db)) == (expected, 800)
+        assert db.verify() == []
 
 
 def _numbers(db: Engine) -> list[int]:

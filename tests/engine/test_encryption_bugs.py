@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from flin.engine.background import collecting
+from flin.engine.background import collecting, compactor
 from flin.engine.disk import cipher, data_keys, file_name, sealed_files
 from flin.engine.disk.cipher import SealKey
 from flin.engine.disk.data_keys import DataKeys
@@ -130,6 +130,11 @@ def values_are_not_sealed(patch: Patch) -> None:
     patch.setattr(SealKey, "maybe_open", lambda self, sealed, about: sealed[12:-16])
 
 
+def merged_tables_are_not_renewed(patch: Patch) -> None:
+    """After compact() no table needs an older data key."""
+    patch.setattr(compactor, "has_older_key", lambda fs, path: False)
+
+
 def seals_are_not_counted(patch: Patch) -> None:
     """A collected file is full with its seals."""
     patch.setattr(collecting, "SEALED_FRAME_BYTES", 0)
@@ -162,6 +167,10 @@ def _disk(test: Callable[..., None], *, patched: bool = False) -> Caught:
     return run
 
 
+def _renewed(patch: Patch) -> None:
+    test_encryption.test_compact_renews_what_is_merged_already(SimulatedDisk(window_bytes=4096), 2000, 1)
+
+
 def _collected_once(patch: Patch) -> None:
     test_encrypted_values.watch_merges(patch)
     test_encrypted_values.test_small_values_are_collected_once(64, 1)
@@ -185,6 +194,7 @@ BUGS: Final[list[tuple[Callable[[Patch], None], Caught]]] = [
     (keys_are_not_synced, _disk(test_encryption.test_a_crash_at_every_step_of_a_rotation)),
     (older_keys_are_dropped_at_once, _disk(test_encryption.test_rotate)),
     (keys_are_never_dropped, _disk(test_encryption.test_rotate)),
+    (merged_tables_are_not_renewed, _renewed),
     (seals_are_not_counted, _collected_once),
     (pages_load_what_pointers_say, lambda _: test_encrypted_values.test_pages_of_values_that_are_not_in_memory()),
     (values_are_not_sealed, _disk(test_encryption.test_nothing_can_be_read)),

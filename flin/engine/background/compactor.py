@@ -41,12 +41,15 @@ from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
 from flin.engine.background.value_garbage import PointedValues, worn_files
 from flin.engine.catalog.version import Run, ValueFile, Version, with_shard
+from flin.engine.disk.fs import join
 from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered, start_thread
 from flin.engine.sstable import Table, TableOptions
+from flin.engine.table.meta import TableMeta
 from flin.engine.table.value_files import OpenValueFile
 from flin.engine.tree.store import Store
+from flin.engine.tree.used_keys import has_older_key
 from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, drop_traceback
 
 logger = logging.getLogger("flin.engine")
@@ -242,9 +245,14 @@ class Compactor:
             self._full_compactions += change
 
     def _compact_shard_fully(self, shard: int, start: bytes = b"", stop: bytes | None = None) -> None:
-        def pick(state: ReadState) -> Compaction | None:
-            return pick_full_compaction(self._counted(state), shard, self._options, self._taken(state), start, stop)
+        def is_stale(table: TableMeta) -> bool:
+            return has_older_key(store.options.fs, join(store.directory, table.file))
 
+        def pick(state: ReadState) -> Compaction | None:
+            version, taken = self._counted(state), self._taken(state)
+            return pick_full_compaction(version, shard, self._options, taken, start, stop, is_stale)
+
+        store = self._store
         while self._compact(pick) or self._wait_for_compaction(shard):
             pass
         damage = self._damaged.error_in(shard)

@@ -133,12 +133,13 @@ def pick_full_compaction(
     busy: Collection[Compaction] = (),
     start: bytes = b"",
     stop: bytes | None = None,
+    is_stale: Callable[[TableMeta], bool] = lambda _: False,
 ) -> Compaction | None:
-    """The next step towards one run of the shard from `start` to `stop` (None: to the end), without tombstones; None if
-    that is done already, or a busy compaction is in the way."""
+    """The next step towards one run of the shard from `start` to `stop` (None: to the end), without tombstones, and of
+    a whole shard without stale tables; None if that is done already, or a busy compaction is in the way."""
     if not version.shards[shard] or any(compaction.shard == shard for compaction in busy):
         return None
-    return _choice(version, shard, options, RunProfiles(), [], hides_by_metadata).pick_full(start, stop)
+    return _choice(version, shard, options, RunProfiles(), [], hides_by_metadata).pick_full(start, stop, is_stale)
 
 
 def _choice(
@@ -180,7 +181,7 @@ class _Choice:
     def pick(self) -> Compaction | None:
         return self._free() or self._bottom() or self._similar() or self._cap() or self._dense()
 
-    def pick_full(self, start: bytes, stop: bytes | None) -> Compaction | None:
+    def pick_full(self, start: bytes, stop: bytes | None, is_stale: Callable[[TableMeta], bool]) -> Compaction | None:
         count = len(self._runs)
         for index in self._ranges:
             low, high = self._bounds(index, index)
@@ -194,9 +195,25 @@ class _Choice:
                     if young > 1:
                         return plan(self._shard, 0, young, list(enumerate(self._runs[:young])), "asked for")
                 return plan(self._shard, 0, count, chosen, "asked for", drop_all=True)
-        if count == 1 or start or stop is not None:
+        if start or stop is not None:
             return None
+        if count == 1:
+            return self._renewal(is_stale)
         return plan(self._shard, 0, count, list(enumerate(self._runs)), "asked for", drop_all=True)
+
+    def _renewal(self, is_stale: Callable[[TableMeta], bool]) -> Compaction | None:
+        """Write stale neighbours of the only run anew, as many as a plan may take."""
+        stretch: list[TableMeta] = []
+        left = self._options.plan_bytes
+        for table in self._runs[0]:
+            if is_stale(table) and (left >= table.raw_bytes or not stretch):
+                stretch.append(table)
+                left -= table.raw_bytes
+            elif stretch:
+                break
+        if not stretch:
+            return None
+        return plan(self._shard, 0, 1, [(0, tuple(stretch))], "asked for", drop_all=True, worn=stretch)
 
     def discover(self) -> Compaction | None:
         return self._bottom()

@@ -227,9 +227,9 @@ def merge_forgets_what_was_counted(patch: Patch) -> None:
 def compaction_of_a_range_leaves_out_the_oldest_run(patch: Patch) -> None:
     """a merge drops tombstones only if it takes all runs of its range"""
 
-    def pick_full(self: Any, start: bytes, stop: bytes | None) -> Any:
+    def pick_full(self: Any, start: bytes, stop: bytes | None, *rest: Any) -> Any:
         if stop is None or len(self._runs) < 3:
-            return original(self, start, stop)
+            return original(self, start, stop, *rest)
         count = len(self._runs) - 1
         chosen = compaction.gather(self._runs, 0, count, start, stop, compaction.END << 32, (), self._ends) or []
         if len(chosen) < 2:

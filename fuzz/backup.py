@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any, Final
 
 import flin.engine
@@ -78,7 +79,7 @@ def _resealed(changes: bytes) -> bytes:
     values: list[Any] = [0, 1, -1, 1 << 70, True, None, "", "AAAA", [], {}, [["../x", 1, "00000000"]], 1.5]
     for _ in range(1 + source.randrange(3)):
         name = sorted(fields)[source.randrange(len(fields))]
-        value = values[source.randrange(len(values))]
+        value = deepcopy(values[source.randrange(len(values))])  # a later round changes it: it must not hold itself
         if name == "files" and isinstance(fields[name], list) and fields[name] and source.randrange(2):
             row = fields[name][source.randrange(len(fields[name]))]
             if row:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flin.testing.crash_model import CrashModel
+from flin.testing.following import ReadElsewhere
 from flin.testing.operation import (
     Advance,
     Batch,
@@ -149,5 +150,11 @@ CORPUS: Final = (
         EngineSetup("always"),
         [Fill(0, 60), Reopen(), TakeSnapshot(), Maintenance("compact"), Reopen()],
         begins=1,
+    ),
+    Past(
+        "reader: an error while it looked for the keys of its database came out as it was",
+        EngineSetup("always", window_bytes=4096),
+        [Delete(b""), ReadElsewhere()],
+        fault="io",
     ),
 )

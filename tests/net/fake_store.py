@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from flin.engine.entry import TOMBSTONE, Entry, Page, Range
@@ -157,15 +158,20 @@ class FakeStore:
 
 
 class OftenColdStore(FakeStore):
-    """Every third read would wait for the disk: a handler that had written before it read would write twice."""
+    """Every third read would wait for the disk: a handler that had written before it read would write twice.
 
-    def __init__(self) -> None:
+    random: not every third, but one in three. Requests of two reads each fall into step with every third: the one that
+    waited reads two more, so that the next read, the first of what follows, is cold again.
+    """
+
+    def __init__(self, random: Random | None = None) -> None:
         super().__init__()
         self._reads = 0
+        self._random = random
 
     def read_nowait(self, key: bytes, *, values: bool = True) -> Entry | None:
         self._reads += 1
-        if self._reads % 3 == 0:
+        if self._reads % 3 == 0 if self._random is None else self._random.randrange(3) == 0:
             raise ColdRead(lambda: None)
         return self.read(key)
 

@@ -207,7 +207,7 @@ def test_alike(
 
     monkeypatch.setattr(command, "batch", counted)
     if store == "cold":
-        _compare(OftenColdStore(), redis_port, name, protocol, rounds)
+        _compare(OftenColdStore(Random(name)), redis_port, name, protocol, rounds)
     else:
         with flin.engine.open(tmp_path / "db", runner="inline") as engine:
             _compare(engine._store, redis_port, name, protocol, rounds)

@@ -149,7 +149,10 @@ class ReaderStore(Store):
         What is shown, and snapshots of it, may need keys that the writer has dropped since: they stay."""
         key, fs = self.options.encryption_key, self.options.fs
         before = fs.keys.by_number if isinstance(fs, SealedFileSystem) else {}
-        unlock(fs, directory, None if key is None else key_of(key), create=False)
+        try:
+            unlock(fs, directory, None if key is None else key_of(key), create=False)
+        except OSError as error:
+            raise StorageError("read", directory, error) from error
         if isinstance(fs, SealedFileSystem):
             fs.keys = DataKeys(dict(sorted((before | fs.keys.by_number).items())))
 

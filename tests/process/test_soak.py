@@ -12,7 +12,7 @@ import pytest
 from flin.testing import soak
 from flin.testing.soak import EXTRA_DESCRIPTORS, EXTRA_FILES, EXTRA_MIB, Soak
 
-SOAK_SECONDS = float(os.environ.get("FLIN_SOAK_SECONDS", "600"))
+SOAK_SECONDS = float(os.environ.get("FLIN_SOAK_SECONDS", "420"))
 """The time of the slow test. The faults that it is made for show within 240 s: memory held by objects that only a full
 run of the garbage collector frees."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from flin.engine.disk.file_name import UNFINISHED_COPY
 from flin.engine.engine import store_of
 from flin.errors import ClosedError, CorruptionError, FlinError, FormatVersionError, LockedError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
+from tests.engine.backup.moments import check_moment, written_meanwhile
 from tests.engine.small_database import DB, opened
 
 BACKUPS = "/backups"
@@ -355,33 +355,14 @@ def test_two_at_once() -> None:
 def test_under_load_on_the_real_disk(tmp_path: Path, open_engine: Callable[..., Any]) -> None:
     """Each backup is of one moment between its call and its return, whatever is written, flushed and merged."""
     db = open_engine("db", memory_limit="1mb", value_threshold=1024)
-    stop = threading.Event()
-    written = 0
-
-    def write() -> None:
-        nonlocal written
-        while not stop.is_set():
-            db.put_many([(b"%05d" % (written % 3000), b"%d" % written), (b"large", b"%d " % written * 400)])
-            written += 1
-
-    thread = threading.Thread(target=write)
-    thread.start()
     made = []
-    try:
+    with written_meanwhile(db) as written:
         for _ in range(5):
-            least = written
-            made.append((db.backup(tmp_path / "backups", keep=4), least, written))
+            least = written()
+            made.append((db.backup(tmp_path / "backups", keep=4), least, written()))
             db.flush()
-    finally:
-        stop.set()
-        thread.join()
     assert flin.engine.verify_backup(tmp_path / "backups") == []
     for backup, least, most in made[1:]:
         path = tmp_path / f"restored{backup.number}"
         assert flin.engine.restore(tmp_path / "backups", path, number=backup.number) == backup
-        with flin.engine.open(path, runner="inline") as restored:
-            last = int(restored[b"large"].split()[0])
-            assert least - 1 <= last <= most + 1
-            assert backup.sequence == 2 * (last + 1)
-            assert len(restored) == min(last + 1, 3000) + 1
-            assert restored.verify() == []
+        check_moment(path, backup.sequence, least, most)

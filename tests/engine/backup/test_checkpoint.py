@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from flin.engine.engine import store_of
 from flin.errors import ClosedError, LimitError, ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from flin.testing.run import drop_retired
+from tests.engine.backup.moments import check_moment, written_meanwhile
 from tests.engine.small_database import DB, opened
 
 COPY = "/copy"
@@ -344,33 +344,14 @@ def test_copies_of_copies_have_an_end() -> None:
 def test_on_the_real_disk(tmp_path: Path, open_engine: Callable[..., Any]) -> None:
     """Second names, made while others write, flush and merge."""
     db = open_engine("db", memory_limit="1mb", value_threshold=1024)
-    stop = threading.Event()
-    written = 0
-
-    def write() -> None:
-        nonlocal written
-        while not stop.is_set():
-            db.put_many([(b"%05d" % (written % 3000), b"%d" % written), (b"large", b"%d " % written * 400)])
-            written += 1
-
-    thread = threading.Thread(target=write)
-    thread.start()
     made = []
-    try:
+    with written_meanwhile(db) as written:
         for number in range(6):
-            least = written
-            made.append((db.checkpoint(tmp_path / f"copy{number}"), least, written))
+            least = written()
+            made.append((db.checkpoint(tmp_path / f"copy{number}"), least, written()))
             db.flush()
-    finally:
-        stop.set()
-        thread.join()
     for checkpoint, least, most in made:
-        with flin.engine.open(checkpoint.path, runner="inline") as copy:
-            last = int(copy[b"large"].split()[0])
-            assert least - 1 <= last <= most + 1
-            assert checkpoint.sequence == 2 * (last + 1)
-            assert len(copy) == min(last + 1, 3000) + 1
-            assert copy.verify() == []
+        check_moment(checkpoint.path, checkpoint.sequence, least, most)
     shared = [path for path in Path(made[0][0].path).iterdir() if path.stat().st_nlink > 1]
     assert all(path.suffix in (".wal", ".sst", ".val") for path in shared)
     assert os.path.samestat(os.stat(made[0][0].path), os.stat(tmp_path / "copy0"))

@@ -41,6 +41,7 @@ from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
 from flin.engine.background.value_garbage import PointedValues, worn_files
 from flin.engine.catalog.version import Run, ValueFile, Version, with_shard
+from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import join
 from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
@@ -246,13 +247,16 @@ class Compactor:
 
     def _compact_shard_fully(self, shard: int, start: bytes = b"", stop: bytes | None = None) -> None:
         def is_stale(table: TableMeta) -> bool:
-            return has_older_key(store.options.fs, join(store.directory, table.file))
+            name = maybe_parse(table.file)
+            is_older = name is not None and name.number < coming_job  # nothing is renewed twice, so that this ends
+            return is_older and has_older_key(store.options.fs, join(store.directory, table.file))
 
         def pick(state: ReadState) -> Compaction | None:
             version, taken = self._counted(state), self._taken(state)
             return pick_full_compaction(version, shard, self._options, taken, start, stop, is_stale)
 
         store = self._store
+        coming_job = store.coming_job
         while self._compact(pick) or self._wait_for_compaction(shard):
             pass
         damage = self._damaged.error_in(shard)

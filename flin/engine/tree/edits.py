@@ -41,6 +41,11 @@ class Edits(OrderedReads):
             self._versions.next_job += 1
             return self._versions.next_job - 1
 
+    @property
+    def coming_job(self) -> int:
+        """The number that the next job will have: files of jobs that have begun have smaller ones."""
+        return self._versions.next_job
+
     @contextmanager
     @holds_lock
     def editing(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import redis
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.net.command.categories import CATEGORIES
 from flin.net.command.facts import FACTS
-from flin.net.command.registry import all_commands, find_for, with_subcommands
+from flin.net.command.registry import every_command, find_for, with_subcommands
 from flin.net.commands.reference import ABSENT, REFUSED
 from tests.net.differential import schedule
 from tests.net.raw_client import RawClient
@@ -52,7 +52,7 @@ def described(port: int, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def test_every_declaration_is_redis_s_own(ports: tuple[int, int]) -> None:
-    names = [found.name for found in {*all_commands(), *with_subcommands()} if found.name not in NOT_IN_REDIS]
+    names = [found.name for found in every_command() if found.name not in NOT_IN_REDIS]
     ours, theirs = (described(port, sorted(names)) for port in ports)
     for name in sorted(names):
         assert ours[name] == theirs[name], name
@@ -97,7 +97,7 @@ def test_every_command_of_redis_is_there_or_listed(ports: tuple[int, int]) -> No
         theirs = {name.decode() for name in connection.read_response()}
     finally:
         connection.disconnect()
-    ours = {found.name for found in {*all_commands(), *with_subcommands()}}
+    ours = {found.name for found in every_command()}
     missing = theirs - ours
     assert {name.partition("|")[0] for name in missing} == ABSENT.keys()
     assert {name for name in ABSENT if name in ours} <= {"function"}, "it is there now: take it off the list"
@@ -155,7 +155,7 @@ def test_what_is_refused_is_refused(ports: tuple[int, int]) -> None:
 
 
 def test_the_commands_of_each_category(ports: tuple[int, int]) -> None:
-    declared = {found.name.encode() for found in {*all_commands(), *with_subcommands()}}
+    declared = {found.name.encode() for found in every_command()}
     requests = [[b"ACL", b"CAT"], *([b"ACL", b"CAT", category.encode()] for category in CATEGORIES)]
     with RawClient(ports[0]) as flin, RawClient(ports[1]) as redis_client:
         ours, theirs = ([[item.payload for item in reply.items] for reply in client.pipeline(requests)]

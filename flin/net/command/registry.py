@@ -128,8 +128,14 @@ def all_commands() -> Iterator[Command]:
 
 
 def with_subcommands() -> Iterator[Command]:
-    """Every command that can run, in order of name; subcommands stand in place of their containers."""
-    return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
+    """Every command but the containers, in order of name: their subcommands stand in their place."""
+    return (found for found in every_command() if found.subcommands is None)
+
+
+def every_command() -> Iterator[Command]:
+    """Every command, containers and their subcommands among them, in order of name. A container counts too: COMMAND
+    runs alone, and CONFIG alone is refused."""
+    return (found for _, found in sorted(_commands.items()))
 
 
 def calls_of_all() -> int:

@@ -16,7 +16,7 @@ from flin.net.access.user import User
 from flin.net.access.users import DEFAULT, BadRule
 from flin.net.client.session import Session
 from flin.net.command.categories import CATEGORIES, categories
-from flin.net.command.registry import all_commands, command, container, find_for, with_subcommands
+from flin.net.command.registry import command, container, every_command, find_for
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.run.context import Context
 from flin.net.wire.numbers import parse_int64
@@ -168,7 +168,7 @@ def acl_cat(context: Context, args: list[bytes]) -> Value:
     category = args[2].lower().decode("latin-1")
     if category not in CATEGORIES:
         raise CommandError(f"ERR Unknown category '{shown(args[2])}'")
-    everything = {*all_commands(), *with_subcommands()}
+    everything = set(every_command())
     return sorted(found.name.encode() for found in everything if category in categories(found))
 
 

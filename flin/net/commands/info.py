@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import flin
-from flin.net.command.registry import calls_of_all, with_subcommands
+from flin.net.command.registry import calls_of_all, every_command
 from flin.net.commands.info_constants import CONSTANTS
 from flin.net.scripting.functions import Functions
 from flin.net.scripting.scripts import Scripts
@@ -269,7 +269,7 @@ def _command_statistics(services: Services) -> Figures:
             f"usec_per_call={found.microseconds() / max(1, found.calls):.2f},"
             f"rejected_calls={found.rejected_calls},failed_calls={found.failed_calls}"
         )
-        for found in with_subcommands()
+        for found in every_command()
         if found.calls or found.rejected_calls or found.failed_calls
     }
 
@@ -279,7 +279,7 @@ def _latency_statistics(services: Services) -> Figures:
         f"latency_percentiles_usec_{found.name}": ",".join(
             f"p{percentile:g}={_percentile(found.histogram, percentile):.3f}" for percentile in (50, 99, 99.9)
         )
-        for found in with_subcommands()
+        for found in every_command()
         if found.histogram
     }
 

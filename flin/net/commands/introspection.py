@@ -9,7 +9,7 @@ from flin.net.command.categories import categories
 from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
 from flin.net.command.key_specs import KeyFlag, flag_names
-from flin.net.command.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
+from flin.net.command.registry import all_commands, command, container, every_command, find_by_path, find_for
 from flin.net.command.syntax import arguments_of
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
@@ -87,7 +87,7 @@ def command_docs(context: Context, args: list[bytes]) -> Value:
 def command_list(context: Context, args: list[bytes]) -> Value:
     """Returns the commands' names."""
     if len(args) == 2:
-        return [found.name.encode() for found in _everything()]
+        return [found.name.encode() for found in every_command()]
     if len(args) != 5 or args[2].lower() != b"filterby":
         raise syntax_error()
     kind = args[3].lower()
@@ -95,10 +95,10 @@ def command_list(context: Context, args: list[bytes]) -> Value:
         return []
     if kind == b"aclcat":
         wanted = args[4].lower().decode("latin-1")
-        return [found.name.encode() for found in _everything() if wanted in categories(found)]
+        return [found.name.encode() for found in every_command() if wanted in categories(found)]
     if kind == b"pattern":
         glob = compile_glob(args[4].lower())
-        return [found.name.encode() for found in _everything() if glob.matches(found.name.encode())]
+        return [found.name.encode() for found in every_command() if glob.matches(found.name.encode())]
     raise syntax_error()
 
 
@@ -126,11 +126,6 @@ def _keys(request: list[bytes]) -> list[tuple[bytes, KeyFlag]]:
     if not any(positions for _, positions in touches) and not found.flags & Flag.NO_MANDATORY_KEYS:
         raise CommandError("ERR Invalid arguments specified for command")
     return [(request[position], use.flags) for use, positions in touches for position in positions]
-
-
-def _everything() -> list[Command]:
-    """All commands, with the containers' subcommands, as COMMAND LIST shows them."""
-    return sorted({*all_commands(), *with_subcommands()}, key=lambda found: found.name)
 
 
 def _by_path(name: bytes) -> Command | None:

@@ -8,7 +8,7 @@ from flin.errors import CommandError
 from flin.net.client.latency import Event
 from flin.net.client.sparkline import sparkline
 from flin.net.command.command import Command
-from flin.net.command.registry import command, container, find_by_path, with_subcommands
+from flin.net.command.registry import command, container, every_command, find_by_path
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
 from flin.net.wire.replies import Value, Verbatim, shown
@@ -93,7 +93,7 @@ def latency_reset(context: Context, args: list[bytes]) -> Value:
 def latency_histogram(context: Context, args: list[bytes]) -> Value:
     """Returns how the times of commands are spread, for each power of two of microseconds."""
     if len(args) == 2:
-        return {found.name.encode(): _histogram(found) for found in with_subcommands() if found.histogram}
+        return {found.name.encode(): _histogram(found) for found in every_command() if found.histogram}
     spread: dict[bytes, Any] = {}
     for name in args[2:]:
         named = find_by_path(name.decode("latin-1").lower())

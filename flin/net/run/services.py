@@ -22,7 +22,7 @@ from flin.net.client.damage import Damage
 from flin.net.client.latency import Latency
 from flin.net.client.pause import Pause
 from flin.net.client.slowlog import Slowlog
-from flin.net.command.registry import with_subcommands
+from flin.net.command.registry import every_command
 from flin.net.data.cursors import Cursors
 from flin.net.data.databases import Databases
 from flin.net.data.waiters import Waiters
@@ -106,7 +106,7 @@ class Services:
         self.counters.reset()
         self.damage.errors = 0
         self.databases.reset_counters()
-        for command in with_subcommands():
+        for command in every_command():
             command.reset_counters()
 
 

@@ -1,6 +1,12 @@
-"""Tools for crash tests: a simulated disk, a clock that tests move, and a model that knows what was promised.
+"""Tools for tests: a real server; and for crash tests a simulated disk, a clock that tests move, and a model that knows
+what was promised.
 
-Public, for tests of Flin and of programs that keep their data in it. Example:
+Public, for tests of Flin and of programs that keep their data in it. A server (docs/testing.md):
+
+    with served() as server:
+        client = redis.Redis.from_url(server.url)
+
+A crash:
 
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, clock_ms=ManualClock(), runner="inline") as db:
@@ -20,6 +26,7 @@ The files, from the bottom up:
 - crash_checker.py: crashes the disk at these points and checks the recovered database
 - faulty.py: runs in which calls fail
 - crash.py: the long run, `python -m flin.testing.crash --help`
+- server.py: the server in a process of its own
 """
 
 from __future__ import annotations
@@ -29,6 +36,7 @@ from flin.testing.crash_model import CrashModel, after_crash, every_crash, kille
 from flin.testing.disk import SimulatedDisk
 from flin.testing.fault import Fault
 from flin.testing.model import Model
+from flin.testing.server import ServedError, ServedServer, served
 
 Personality = CrashModel  # its old name, until the next release
 
@@ -38,8 +46,11 @@ __all__ = [
     "ManualClock",
     "Model",
     "Personality",
+    "ServedError",
+    "ServedServer",
     "SimulatedDisk",
     "after_crash",
     "every_crash",
     "killed",
+    "served",
 ]

@@ -70,7 +70,7 @@ NET: Final = [
 
 TRANSFER: Final = [
     "record",
-    "ndjson",
+    "ndjson rdb_file command_file",
     "compact",
     "exporting importing",
 ]

@@ -229,7 +229,7 @@ def test_the_document(
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S) for line in block.splitlines()]
-    assert len(commands) == 12
+    assert len(commands) == 16
     for command in commands:
         before, _, after = command.rpartition("| ")
         if before:

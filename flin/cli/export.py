@@ -18,24 +18,29 @@ from flin.cli.ticker import Ticker
 from flin.cluster.places import Place
 
 if TYPE_CHECKING:
-    from flin.transfer.record import Record
+    from flin.transfer.record import Item
 
 STANDARD: Final = "-"
-FORMATS: Final = ("ndjson", "compact")
+FORMATS: Final = ("ndjson", "jsonl", "compact", "rdb", "resp")
+"""The first two are two names of one."""
 
 SUMMARY = "write every key of a closed database into a file"
 DETAILS = """\
 A line of JSON for each key, in order, with its value and its expiry; of a database that a server wrote, of each of its
 databases. Keys and values are text where they are UTF-8, base64 otherwise. A hash, list, set, sorted set or stream is
 what DUMP gives, in base64: RESTORE takes it, here and in Redis. --format compact is smaller and faster, with checksums.
+--format rdb is a file that redis-server 7.0 and later load; --format resp are commands for `redis-cli --pipe`. These
+two have the libraries of functions as well.
 
 DIR is not changed. Of a directory of groups the keys of all are written into one file. FILE is written beside itself
-and renamed at the end, so that it is whole or not there; - is the standard output. Keys that have expired and libraries
-of functions are left out."""
+and renamed at the end, so that it is whole or not there; - is the standard output. Keys that have expired are left
+out."""
 EXAMPLES = """\
   flin export data data.ndjson
   flin export data - | jq -r .key
-  flin export data - --format compact | ssh other-host flin import - data"""
+  flin export data - --format compact | ssh other-host flin import - data
+  flin export data dump.rdb --format rdb
+  flin export data - --format resp | redis-cli --pipe"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -47,15 +52,25 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from flin.transfer import compact, ndjson  # what the server is made of, which the other commands do without
-
     places = places_of(arguments.directory)
     exported = _Exported(places, maybe_key(arguments.encryption_key_file))
-    write = compact.write if arguments.format == "compact" else ndjson.write
     with hint_if_locked(), held(places), Ticker("exporting", exported.text), output(arguments.file) as file:
-        count = write(exported.records(), file)
+        count = write_items(exported.items(), file, arguments.format)
     print(f"{count:,} keys were exported", file=sys.stderr)
     return exit_code.OK
+
+
+def write_items(items: Iterator[Item], file: IO[bytes], form: str) -> int:
+    """Write a whole file of a form. Returns the number of keys. Forms of Flin have no libraries."""
+    from flin.transfer import command_file, compact, ndjson, rdb_file  # the server's parts, of no use to other commands
+    from flin.transfer.record import Record
+
+    if form == "rdb":
+        return rdb_file.write(items, file)
+    if form == "resp":
+        return command_file.write(items, file)
+    records = (item for item in items if isinstance(item, Record))
+    return compact.write(records, file) if form == "compact" else ndjson.write(records, file)
 
 
 class _Exported:
@@ -67,9 +82,12 @@ class _Exported:
     def text(self) -> str:
         return f"{self._count:,} keys"
 
-    def records(self) -> Iterator[Record]:
-        from flin.transfer.exporting import records
+    def items(self) -> Iterator[Item]:
+        """Libraries first: each group has all of them."""
+        from flin.transfer.exporting import libraries, records
 
+        with open_unchanged(self._places[0].directory, key=self._key) as database:
+            yield from libraries(database)
         for place in self._places:
             with open_unchanged(place.directory, key=self._key) as database:
                 for record in records(database):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import io
+import mmap
 import os
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from flin.cli import exit_code
 from flin.cli.closed import opened
@@ -32,22 +35,25 @@ from flin.engine.options import wall_clock_ms
 from flin.errors import FlinError
 
 if TYPE_CHECKING:
-    from flin.transfer.record import Record
+    from flin.transfer.importing import Import
+    from flin.transfer.record import Item
 
 HEAD_BYTES: Final = 8
 
 SUMMARY = "make a database of an export"
 DETAILS = """\
-Reads what `flin export` has written, in either format, or lines of JSON that another program wrote (docs/export.md),
-into DIR, an empty or absent directory. All of it is imported or nothing: the first line that is none ends the command,
-which names it, and leaves DIR without a database.
+Reads what `flin export` has written, in any format but resp, lines of JSON that another program wrote (docs/export.md),
+or a dump.rdb of Redis, into DIR, an empty or absent directory. All of it is imported or nothing: the first line or item
+that is none ends the command, which names it, and leaves DIR without a database.
 
-With --merge DIR is a database that is there: keys of the file replace those of the same name, others stay. If that is
-interrupted, the keys before are there; import the file again, which changes nothing but the rest."""
+With --merge DIR is a database that is there: keys of the file replace those of the same name, others stay. With --skip
+keys that are there stay as they are. If that is interrupted, the keys before are there; import the file again, which
+changes nothing but the rest."""
 EXAMPLES = """\
   flin import data.ndjson data
   gunzip -c data.ndjson.gz | flin import - data
-  flin import more.ndjson data --merge"""
+  flin import more.ndjson data --merge
+  flin import /var/lib/redis/dump.rdb data"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -55,17 +61,21 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="the file to read; - for the standard input")
     parser.add_argument("directory", metavar="DIR", help="the new database's directory, empty or absent")
     add_key_option(parser)
-    parser.add_argument("--merge", action="store_true", help="add to the database in DIR")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument(
+        "--merge", "--replace", action="store_true", help="add to the database in DIR; keys that are there are replaced"
+    )
+    there.add_argument("--skip", action="store_true", help="the same; keys that are there stay as they are")
 
 
 def run(arguments: argparse.Namespace) -> int:
     key = maybe_key(arguments.encryption_key_file)
     with input_of(arguments.file) as file:
-        if arguments.merge:
+        if arguments.merge or arguments.skip:
             directory = database_directory(arguments.directory)
             if read_groups(directory):
                 raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
-            return add(file, arguments.file, directory, directory, key)
+            return add(file, arguments.file, directory, directory, key, skips=arguments.skip)
         target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
         staging = Staging(target, 1, OsFileSystem())
         (inside,) = staging.begin()
@@ -78,31 +88,59 @@ def run(arguments: argparse.Namespace) -> int:
         return code
 
 
-def add(file: IO[bytes], path: str, directory: str, shown: str, key: bytes | None) -> int:
+def add(file: IO[bytes], path: str, directory: str, shown: str, key: bytes | None, *, skips: bool = False) -> int:
     from flin.transfer.importing import Import  # what the server is made of, which the other commands do without
 
     with opened(directory, key, create=True) as database:
-        adding = Import(database, path)
+        adding = Import(database, path, skips=skips)
         try:
             with Ticker("importing", lambda: f"{adding.added:,} keys"):
-                adding.add_all(records_of(file, path))
+                adding.add_all(items_of(file, path))
         except FlinError:
             if directory == shown:
                 print(f"flin: {adding.added:,} keys were imported before; import the file again", file=sys.stderr)
             raise
-    expired = f"; {adding.expired:,} have expired" if adding.expired else ""
-    print(f"{adding.added:,} keys were imported into {shown}{expired}")
+    print(f"{adding.added:,} keys were imported into {shown}{rest_of(adding)}")
     return exit_code.OK
 
 
-def records_of(file: IO[bytes], path: str) -> Iterator[Record]:
+def rest_of(adding: Import) -> str:
+    """What else there was, for the line at the end."""
+    rest = [
+        f"; {count:,} {what}"
+        for count, what in (
+            (adding.libraries, "libraries of functions, too"),
+            (adding.skipped, "were there already"),
+            (adding.expired, "have expired"),
+        )
+        if count
+    ]
+    return "".join(rest)
+
+
+def items_of(file: IO[bytes], path: str) -> Iterator[Item]:
     """Its first bytes say of which format it is."""
-    from flin.transfer import compact, ndjson
+    from flin.rdb.file import is_head
+    from flin.transfer import compact, ndjson, rdb_file
 
     assert isinstance(file, io.BufferedReader)
-    if file.peek(HEAD_BYTES)[:HEAD_BYTES] == compact.MAGIC:
+    head = file.peek(HEAD_BYTES)[:HEAD_BYTES]
+    if head == compact.MAGIC:
         return compact.read(file, path)
+    if is_head(head):
+        return rdb_file.read_whole(mapped(file), path)
     return ndjson.read(file, path, wall_clock_ms())
+
+
+def mapped(file: IO[bytes]) -> bytes:
+    """The file, mapped into memory: a value in RDB does not say how long it is. A pipe is written to a file before."""
+    with suppress(io.UnsupportedOperation):
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return cast(bytes, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    with tempfile.TemporaryFile() as spooled:
+        shutil.copyfileobj(file, spooled)
+        spooled.flush()
+        return cast(bytes, mmap.mmap(spooled.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @contextmanager

@@ -11,9 +11,11 @@
 | 12, 17 | sorted set | a ziplist, listpack in a string: members and scores in turn |
 | 14 | list | a count, then ziplists in strings |
 | 18 | list | the same, each with its kind: 1 one element as it is, 2 a listpack |
-| 15, 19 | stream | see stream.py |
+| 15, 19, 21 | stream | see stream.py |
+| 20 | set | a listpack in a string |
 
-All are read; 0, 1, 2, 4, 5 and 19 are written, which every Redis from 7.0 on reads.
+All are read, 20 and 21 (Redis 7.2) in files and in what other servers send, not by RESTORE: Redis 7.0 has neither. 0,
+1, 2, 4, 5 and 19 are written, which every Redis from 7.0 on reads.
 """
 
 from __future__ import annotations
@@ -38,13 +40,32 @@ def decode(data: bytes, most_bytes: int) -> Value:
     """The value in `data`, all of it. Raises PayloadError if it is none, is empty but may not be, or has anything
     twice; LimitError if more than `most_bytes` would be decompressed, or its elements take more in memory."""
     reader = Reader(data, most_bytes)
-    type_ = reader.byte()
-    form = FORMS.get(type_)
-    if form is None:
-        raise reader.bad(f"no value is of the type {type_}")
-    value = form(reader)
+    value = read(reader, reader.byte(), FORMS)
     reader.end()
     return value
+
+
+def decode_later(data: bytes, most_bytes: int) -> Value:
+    """As `decode`, of any Redis that has no type of its own for it."""
+    reader = Reader(data, most_bytes)
+    value = read(reader, reader.byte(), LATER_FORMS)
+    reader.end()
+    return value
+
+
+def read(reader: Reader, type_: int, forms: Mapping[int, Callable[[Reader], Value]]) -> Value:
+    """The value that follows its type. PayloadError names a type that is none of the forms'."""
+    form = forms.get(type_)
+    if form is None:
+        raise reader.bad(f"no value is of the type {type_}{_STRANGE.get(type_, '')}")
+    return form(reader)
+
+
+_STRANGE: Final = {
+    6: ", one of a module",
+    7: ", one of a module",
+    **dict.fromkeys(range(22, 26), ", a hash whose fields expire (Redis 7.4): Flin has none"),
+}
 
 
 def _count(reader: Reader, each: int = 1) -> int:
@@ -147,6 +168,13 @@ def _zipmap(reader: Reader) -> list[bytes]:
     return found
 
 
+def _set_of(reader: Reader, members: list[bytes]) -> Set:
+    distinct = set(members)
+    if not members or len(distinct) != len(members):
+        raise reader.bad("a set is empty, or a member is there twice")
+    return Set(distinct)
+
+
 def _intset(reader: Reader) -> set[bytes]:
     data = reader.string()
     reader.take_room(intset.claimed(data))
@@ -172,6 +200,13 @@ FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
     18: lambda reader: _nodes(reader, _quicklist_node),
     19: lambda reader: stream.decode(reader, has_past=True),
 }
+
+LATER_FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
+    **FORMS,
+    20: lambda reader: _set_of(reader, _listpack(reader, reader.string())),
+    21: lambda reader: stream.decode(reader, has_past=True, has_active=True),
+}
+"""With those of Redis 7.2."""
 
 
 # Writing.

@@ -26,6 +26,7 @@ VERSION_BYTES: Final = VERSION.to_bytes(2, "little")
 
 CRC_BYTES: Final = 8
 _FOOTER: Final = struct.Struct("<HQ")
+FOOTER_BYTES: Final = _FOOTER.size
 
 
 def encode(value: Value) -> bytes:
@@ -45,6 +46,15 @@ def decode(payload: bytes, most_bytes: int) -> Value:
     would take more in memory."""
     check(payload, crc64(memoryview(payload)[:-CRC_BYTES]))
     return decode_checked(payload, most_bytes)
+
+
+def decode_foreign(payload: bytes, most_bytes: int) -> Value:
+    """As `decode`, of a payload that a server of another version has sent: its version is not looked at, its type is.
+    Raises PayloadError and LimitError."""
+    covered = payload[:-CRC_BYTES]
+    if len(payload) < _FOOTER.size or stored(crc64(covered)) != payload[-CRC_BYTES:]:
+        raise PayloadFooterError("payload", len(covered), "its checksum is another")
+    return body.decode_later(payload[: -_FOOTER.size], most_bytes)
 
 
 def check(payload: bytes, crc: int) -> None:

@@ -47,12 +47,21 @@ class Reader:
     string raises LimitError if more than `most_bytes` would be decompressed from one payload, and who decodes elements
     says before what they will take: a byte of a payload may become 80 in memory."""
 
-    def __init__(self, data: bytes, most_bytes: int) -> None:
+    def __init__(self, data: bytes, most_bytes: int, at: int = 0) -> None:
+        """data: may be anything that is sliced into bytes, a mapped file too. at: where to begin."""
         self._data = data
-        self._at = 0
+        self._at = at
         self._most_bytes = most_bytes
         self._decompressed = 0
         self._decoded = 0
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    def begin(self) -> None:
+        """What follows is another value, with a limit of its own."""
+        self._decompressed = self._decoded = 0
 
     def take_room(self, elements: int, each_bytes: int = ELEMENT_BYTES) -> None:
         """So many elements are about to be decoded. LimitError if all so far take more than the limit."""

@@ -5,7 +5,8 @@
     count                  of groups; for each
       name, last ID        then, in type 19 only: entries read (all 64 bits set: not known)
       count                of pending entries; for each raw ID, delivered at, deliveries
-      count                of consumers; for each name, seen at, count and raw IDs of its pending entries
+      count                of consumers; for each name, seen at, count and raw IDs of its pending entries; in type 21
+                           (Redis 7.2) also active at, before the count: it is passed over
 
 The listpack of a node: count, deleted, n, n master fields, 0; then for each entry, deleted ones too,
 
@@ -51,8 +52,8 @@ _ZERO: Final = (0, 0)
 # Reading.
 
 
-def decode(reader: Reader, has_past: bool) -> Stream:
-    """The stream that follows; `has_past`: type 19, not 15. Raises PayloadError, LimitError."""
+def decode(reader: Reader, has_past: bool, *, has_active: bool = False) -> Stream:
+    """The stream that follows; `has_past`: type 19 or 21, not 15; `has_active`: 21. Raises PayloadError, LimitError."""
     entries = _entries(reader)
     count = reader.length()
     if count != len(entries):
@@ -67,7 +68,7 @@ def decode(reader: Reader, has_past: bool) -> Stream:
     groups: dict[bytes, Group] = {}
     for _ in range(reader.count()):
         reader.take_room(1, _GROUP_BYTES)
-        group = _group(reader, entries, last_id, has_past)
+        group = _group(reader, entries, last_id, has_past, has_active)
         if group.name in groups:
             raise reader.bad("a group is there twice")
         groups[group.name] = group
@@ -136,7 +137,9 @@ def _bad(at: int, reason: str) -> PayloadError:
     return PayloadError("stream node", at, reason)
 
 
-def _group(reader: Reader, entries: Sequence[StreamEntry], stream_last_id: StreamId, has_past: bool) -> Group:
+def _group(
+    reader: Reader, entries: Sequence[StreamEntry], stream_last_id: StreamId, has_past: bool, has_active: bool
+) -> Group:
     name, last_id = reader.string(), reader.id()
     if has_past:
         number = reader.length()
@@ -153,14 +156,14 @@ def _group(reader: Reader, entries: Sequence[StreamEntry], stream_last_id: Strea
         delivered[id_] = reader.milliseconds(), reader.length()
     if len(delivered) != count:
         raise reader.bad("an entry is pending twice in a group")
-    consumers, owners = _consumers(reader)
+    consumers, owners = _consumers(reader, has_active)
     if owners.keys() != delivered.keys():
         raise reader.bad("a pending entry has no consumer, or a consumer has one that the group has not")
     pending = [Pending(id_, owners[id_], *delivered[id_]) for id_ in sorted(delivered)]
     return Group(name, last_id, entries_read, consumers, pending)
 
 
-def _consumers(reader: Reader) -> tuple[dict[bytes, int], dict[StreamId, bytes]]:
+def _consumers(reader: Reader, has_active: bool) -> tuple[dict[bytes, int], dict[StreamId, bytes]]:
     """When each consumer was seen, and the owner of each pending entry."""
     seen: dict[bytes, int] = {}
     owners: dict[StreamId, bytes] = {}
@@ -170,6 +173,8 @@ def _consumers(reader: Reader) -> tuple[dict[bytes, int], dict[StreamId, bytes]]
         if name in seen:
             raise reader.bad("a consumer is there twice")
         seen[name] = reader.milliseconds()
+        if has_active:
+            reader.milliseconds()
         for _ in range(reader.count()):
             id_ = reader.raw_id()
             if id_ in owners:

@@ -18,10 +18,19 @@ from flin.objects.kinds import KINDS
 from flin.objects.layout import LONG_STRING, TYPE_NAMES
 from flin.rdb import dump
 from flin.rdb.crc64 import crc64
-from flin.transfer.record import STRING, Record
+from flin.transfer.record import STRING, Library, Record
 
 NO_LIMIT: Final = 1 << 62
 """A stream of any size is written: nobody else needs the memory."""
+
+
+def libraries(engine: Engine) -> Iterator[Library]:
+    """The libraries of functions. FormatVersionError for one of a newer Flin."""
+    from flin.net.scripting import functions  # most exports need none of it
+
+    store, prefix = store_of(engine), functions.PREFIX
+    for keys, entries in store.pages(store.freeze(), prefix, prefix + b"\xff"):
+        yield from map(Library, functions.sources_in(dict(zip(keys, entries, strict=True))))
 
 
 def records(engine: Engine) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Records into a database. A key that is there is replaced."""
+"""Items into a database. A key that is there is replaced, or left alone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import Any, Final
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import make_entry
 from flin.engine.tree.store import Store
-from flin.errors import ImportDataError, LimitError, PayloadError
+from flin.errors import CommandError, ImportDataError, LimitError, PayloadError
 from flin.net.batch.namespaces import MAX_DATABASES
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.rdb_values import put
 from flin.rdb import dump
-from flin.rdb.value import Hash, List, Set, SortedSet, Stream, Value
-from flin.transfer.record import STRING, Record
-
-_TYPES: Final = {"hash": Hash, "list": List, "set": Set, "sorted set": SortedSet, "stream": Stream}
+from flin.rdb.value import Value
+from flin.transfer.record import KIND_OF, STRING, Item, Library, Record
 
 MAX_VALUE_BYTES: Final = 1 << 32
 """What a collection may take while it is decoded."""
@@ -45,10 +43,10 @@ class _Raising:
 
 
 class Import:
-    """`add` records, then `end`; `added` and `expired` count them."""
+    """`add` items, then `end`; `added`, `expired` and `skipped` count keys, `libraries` those of functions."""
 
-    def __init__(self, engine: Engine, path: str) -> None:
-        """path: of the file, for errors."""
+    def __init__(self, engine: Engine, path: str, *, skips: bool = False) -> None:
+        """path: of the file, for errors. skips: keys and libraries that are there stay as they are."""
         self._path: Final = path
         self._store: Final = _Raising(store_of(engine))
         self._pending: Final = Pending(self._store)
@@ -56,20 +54,47 @@ class Import:
         self._databases.block_reads(blocking=True)
         self.added = 0
         self.expired = 0
+        self.skipped = 0
+        self.libraries = 0
+        self._skips: Final = skips
 
-    def add_all(self, records: Iterable[Record]) -> None:
-        """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection that is
-        none."""
-        for record in records:
-            self.add(record)
+    def add_all(self, items: Iterable[Item]) -> None:
+        """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection or library
+        that is none."""
+        for item in items:
+            self.add(item)
         self.end()
 
-    def add(self, record: Record) -> None:
+    def add(self, item: Item) -> None:
+        if isinstance(item, Library):
+            self._add_library(item)
+        else:
+            self._add(item)
+
+    def _add_library(self, library: Library) -> None:
+        from flin.net.scripting import functions  # most imports need none of it
+
+        try:
+            key, entry = functions.stored(library.source)
+        except CommandError as error:
+            raise ImportDataError(self._path, library.place, f"a library of functions: {error}") from error
+        if self._skips and self._store.read(key) is not None:
+            return
+        self._pending.points[key] = entry
+        self.libraries += 1
+
+    def _add(self, record: Record) -> None:
         if 0 < record.expires_at_ms <= self._pending.now_ms:
             self.expired += 1
             return
+        if record.database >= MAX_DATABASES:
+            reason = f"{record.key!r} is in the database {record.database}: Flin has {MAX_DATABASES}, from 0 on"
+            raise ImportDataError(self._path, record.place, reason)
         keyspace = self._databases.keyspaces[record.database]
         before = keyspace.entry(record.key)
+        if before is not None and self._skips:
+            self.skipped += 1
+            return
         if record.kind == STRING:
             if before is not None:
                 keyspace.note_gone(before)
@@ -85,11 +110,13 @@ class Import:
             self._commit()
 
     def _decoded(self, record: Record) -> Value:
+        if record.value is not None:
+            return record.value
         try:
             value = dump.decode(record.payload, MAX_VALUE_BYTES)
         except (PayloadError, LimitError) as error:
             raise ImportDataError(self._path, record.place, f"the value of {record.key!r}: {error}") from error
-        if type(value) is not _TYPES[record.kind]:
+        if KIND_OF[type(value)] != record.kind:
             raise ImportDataError(self._path, record.place, f"the value of {record.key!r} is no {record.kind}")
         return value
 

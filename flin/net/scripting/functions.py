@@ -21,7 +21,8 @@ from flin.net.scripting.runtime import Chunk, Lua, Registered
 from flin.net.scripting.shebang import SHEBANG, ScriptFlag, flags_named
 from flin.net.wire.replies import OUT_OF_MEMORY, Value, shown
 from flin.rdb.crc64 import crc64
-from flin.rdb.dump import CRC_BYTES, VERSION_BYTES, check, stored
+from flin.rdb.dump import CRC_BYTES, VERSION_BYTES, check
+from flin.rdb.dump import stored as stored_checksum
 from flin.rdb.primitives import Reader, string
 
 if TYPE_CHECKING:
@@ -350,6 +351,17 @@ def parse_metadata(source: bytes) -> tuple[bytes, bytes]:
     return name, b"\n" + rest
 
 
+def stored(source: bytes) -> tuple[bytes, bytes]:
+    """The entry of a library: its stored key and its value. CommandError as Redis words it."""
+    name, _ = parse_metadata(source)
+    return PREFIX + name, _FORMAT + source
+
+
+def sources_in(entries: Mapping[bytes, object]) -> list[bytes]:
+    """The sources of libraries, as they are stored, by stored key. FormatVersionError for one of a newer Flin."""
+    return [_source_of(entry) for entry in entries.values()]
+
+
 def maybe_clash(entries: Mapping[bytes, object]) -> tuple[bytes, bytes, bytes] | None:
     """The name of a function that two libraries register, and the names of these two; None: there is none. entries: the
     libraries as they are stored, by stored key. One that does not run, as none does without lupa, has no functions."""
@@ -372,7 +384,7 @@ def maybe_clash(entries: Mapping[bytes, object]) -> tuple[bytes, bytes, bytes] |
 def encode(sources: list[bytes]) -> bytes:
     """The payload of FUNCTION DUMP: each library behind its opcode, then the footer of DUMP."""
     covered = b"".join(bytes([OPCODE]) + string(source) for source in sources) + VERSION_BYTES
-    return covered + stored(crc64(covered))
+    return covered + stored_checksum(crc64(covered))
 
 
 def decode(payload: bytes) -> list[bytes]:

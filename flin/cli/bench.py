@@ -37,6 +37,8 @@ stdout, progress to stderr.
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
   flin bench pubsub       the cost of a message to nobody, one or many subscribers, beside redis-server
   flin bench transactions the cost of transactions beside plain writes, alone and in threads
+  flin bench encryption   the cost of an encrypted database beside a plain one
+  flin bench backup       the cost of checkpoints, backups and restores, and what writers notice of them
   flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9
   flin bench scale        the same for a whole life of many keys or bytes: load, overwrite, delete; resumable"""
 EXAMPLES = """\
@@ -73,6 +75,8 @@ def add_parser(commands: Commands) -> None:
     _add_types(more)
     _add_pubsub(more)
     _add_transactions(more)
+    _add_encryption(more)
+    _add_backup(more)
     _add_load(more)
     _add_scale(more)
 
@@ -86,6 +90,13 @@ def _add_common(parser: Parser) -> None:
         "--memory-limit", type=size, metavar="SIZE", help="memory of each engine (default 256mb; compaction 128mb)"
     )
     parser.add_argument("--without", default="", metavar="PEER,…", help="peers to leave out")
+
+
+def _add_rounds(parser: Parser, quick: str, rounds: int) -> None:
+    """For measurements that do all rows in turn, round by round."""
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--rounds", type=positive, metavar="N", help=f"number of rounds (default {rounds})")
 
 
 def _add_compaction(more: Commands) -> None:
@@ -177,9 +188,7 @@ both servers in turn, while nobody, one client, 100 or 1,000 clients are subscri
 server's own process for each message that somebody gets. Takes about two minutes."""
     examples = "  flin bench pubsub --rounds 5"
     parser = add_command(more, "pubsub", run_pubsub, "the cost of messages to subscribers", details, examples)
-    _add_common(parser)
-    parser.add_argument("--quick", action="store_true", help="few messages, one round: some seconds")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
+    _add_rounds(parser, "few messages, one round: some seconds", 3)
 
 
 def _add_transactions(more: Commands) -> None:
@@ -188,9 +197,24 @@ Puts, batches and transactions on one engine in this process, in turn: the proce
 often a transaction was tried when four threads change any of many keys, or all the same one. Takes half a minute."""
     examples = "  flin bench transactions --rounds 9"
     parser = add_command(more, "transactions", run_transactions, "the cost of transactions", details, examples)
-    _add_common(parser)
-    parser.add_argument("--quick", action="store_true", help="few operations, one round: a second")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 5)")
+    _add_rounds(parser, "few operations, one round: a second", 5)
+
+
+def _add_encryption(more: Commands) -> None:
+    details = """\
+Writes, reads, scans and opens a plain and an encrypted database in this process, in turn: the processor time of one
+operation, by all threads together, those of flushes and merges included. Takes two minutes."""
+    examples = "  flin bench encryption --rounds 9"
+    parser = add_command(more, "encryption", run_encryption, "the cost of encryption", details, examples)
+    _add_rounds(parser, "few operations, one round: some seconds", 3)
+
+
+def _add_backup(more: Commands) -> None:
+    details = """\
+Makes checkpoints, backups and restores of 200,000 values of 1 KB, and puts while checkpoints are made. Takes a quarter
+of a minute."""
+    parser = add_command(more, "backup", run_backup, "the cost of copies", details, "  flin bench backup --rounds 9")
+    _add_rounds(parser, "few keys, one round: a second", 5)
 
 
 def _add_load(more: Commands) -> None:
@@ -434,19 +458,33 @@ def run_pubsub(arguments: argparse.Namespace) -> int:
 
 
 def run_transactions(arguments: argparse.Namespace) -> int:
-    from flin.bench import report, transactions
+    from flin.bench import transactions
+
+    return _run_rounds(arguments, "transactions", transactions, memory_bytes=arguments.memory_limit)
+
+
+def run_encryption(arguments: argparse.Namespace) -> int:
+    from flin.bench import encryption
+
+    return _run_rounds(arguments, "encryption", encryption)
+
+
+def run_backup(arguments: argparse.Namespace) -> int:
+    from flin.bench import backup
+
+    return _run_rounds(arguments, "backup", backup)
+
+
+def _run_rounds(arguments: argparse.Namespace, kind: str, measurement: Any, **changes: int | None) -> int:
+    from flin.bench import report
     from flin.bench.progress import Progress
 
-    settings = transactions.QUICK if arguments.quick else transactions.Settings()
-    settings = replace(
-        settings,
-        rounds=arguments.rounds or settings.rounds,
-        memory_bytes=arguments.memory_limit or settings.memory_bytes,
-    )
+    given = {name: value for name, value in {"rounds": arguments.rounds, **changes}.items() if value}
+    settings = replace(measurement.QUICK if arguments.quick else measurement.Settings(), **given)
     with _scratch(arguments) as scratch:
-        result = transactions.run(settings, scratch, Progress(settings.steps()))
-    print(transactions.table(result))
-    _write_json(arguments, report.document("transactions", asdict(settings), result.to_json()))
+        result = measurement.run(settings, scratch, Progress(settings.steps()))
+    print(measurement.table(result))
+    _write_json(arguments, report.document(kind, asdict(settings), result.to_json()))
     return exit_code.OK
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import flin.engine
 from flin.engine import LockedError, Snapshot, Transaction, WriteBatch
+from flin.engine.prefixed import PrefixedTransaction
+from flin.engine.typed import TypedTransaction
 
 flin.engine.open("x", sync="bad")  # error: Argument "sync" to "open" has incompatible type "Literal['bad']"
 flin.engine.open("x", runner="process")  # error: Argument "runner" to "open" has incompatible type
@@ -100,6 +102,20 @@ moved: bytes = move(b"a", target=b"b")
 moved = move("a", target=b"b")  # error: Argument 1 to "__call__" of "Transactional" has incompatible type "str"
 counted: int = Counter().add(5)
 Counter().add(b"5")  # error: Argument 1 to "add" of "Counter" has incompatible type "bytes"
+
+@users.transactional()
+def rename(t: PrefixedTransaction, name: bytes) -> bytes:
+    return t.setdefault(b"name", name)
+
+
+@ages.transactional()
+def birthday(t: TypedTransaction[str, int], name: str) -> int:
+    return t.incr(name)
+
+
+renamed: bytes = rename(b"Ada")
+older: int = birthday("Ada")
+older = birthday(5)  # error: Argument 1 to "__call__" of "Transactional" has incompatible type "int"
 
 try:
     with db.snapshot() as view, db.write_batch() as batch:

@@ -19,7 +19,8 @@ from flin.engine.aio_batch import AsyncBatch
 from flin.engine.aio_view import TURN_KEYS
 from flin.engine.buffers import BytesLike, as_stored
 from flin.engine.table.cold_read import ColdRead
-from flin.engine.transaction import FIRST_WAIT_SECONDS, MOST_DOUBLINGS, Transaction
+from flin.engine.transaction import Transaction
+from flin.engine.transactional import FIRST_WAIT_SECONDS, MOST_DOUBLINGS
 from flin.engine.writable_view import Ttl
 from flin.errors import ConflictError
 

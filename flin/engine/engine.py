@@ -43,7 +43,8 @@ from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
-from flin.engine.transaction import Decorator, Transaction
+from flin.engine.transaction import Transaction
+from flin.engine.transactional import Decorator
 from flin.engine.tree.reader_store import READ_ONLY_TEXT, ReaderStore
 from flin.engine.tree.recent_writes import RecentWrites
 from flin.engine.tree.rotation import rotate
@@ -212,7 +213,7 @@ class Engine(Updates, TypedEngines, Memoizing):
             lambda memtable, check: self._commit(memtable.entries, memtable.ranges, sync, check=check),
         )
 
-    def transactional(self, *, retries: int = 10, sync: bool | None = None) -> Decorator:
+    def transactional(self, *, retries: int = 10, sync: bool | None = None) -> Decorator[Transaction]:
         """`@db.transactional(retries=10)`: each call of the function runs in a transaction, which it gets as its first
         argument; after a conflict once more, up to this number of times. Then ConflictError.
 
@@ -279,8 +280,7 @@ class Engine(Updates, TypedEngines, Memoizing):
         `since`: from the event after the one with this sequence on; FeedGapError if not all of them are kept, which
         `wal_retention` is for. `durable`: only what no power cut can take away. `timeout`: the iteration ends if for so
         many seconds nothing comes; the next one goes on."""
-        self._store.check_open()
-        return Feed(self._store, prefix, since, durable=durable, timeout=timeout)
+        return self._feed(prefix, since, durable=durable, timeout=timeout)
 
     # Maintenance.
 
@@ -436,6 +436,12 @@ class Engine(Updates, TypedEngines, Memoizing):
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
     ) -> Iterator[Page]:
         return self._store.scan(start, stop, reverse=reverse, limit=limit, values=values)
+
+    def _feed(
+        self, prefix: BytesLike, since: int | None, *, durable: bool, timeout: float | None, part: bytes = b""
+    ) -> Feed:
+        self._store.check_open()
+        return Feed(self._store, prefix, since, durable=durable, timeout=timeout, part=part)
 
     def _commit(
         self,

@@ -19,7 +19,7 @@ from operator import index
 from time import monotonic
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flin.engine.buffers import BytesLike
+from flin.engine.buffers import BytesLike, as_bytes
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import USER_END, user_key
 from flin.engine.reentry import holds_lock, refuse_reentry
@@ -76,12 +76,21 @@ class Feed(Iterator[Event]):
     closed, CorruptionError or StorageError if the log cannot be read."""
 
     def __init__(
-        self, store: Store, prefix: BytesLike, since: int | None, *, durable: bool, timeout: float | None
+        self,
+        store: Store,
+        prefix: BytesLike,
+        since: int | None,
+        *,
+        durable: bool,
+        timeout: float | None,
+        part: bytes = b"",
     ) -> None:
+        """`part`: the prefix of the part of the database (prefixed.py) whose keys it gives, without it."""
         if store.options.read_only:
             raise ReadOnlyError(READ_ONLY_TEXT)
         self._store: Final = store
-        self._start, self._stop = scan_bounds(prefix, None, None, True, False)
+        self._start, self._stop = scan_bounds(part + as_bytes("a prefix", prefix), None, None, True, False)
+        self._part: Final = part
         self._durable: Final = durable
         self._timeout: Final = timeout
         self._events: deque[Event] = deque()
@@ -238,8 +247,19 @@ class Feed(Iterator[Event]):
                 sequence += 1
         if made and made[0].sequence <= known:
             made = [event for event in made if event.sequence > known]
+        if self._part:
+            made = [self._within_part(event) for event in made]
         self._events.extend(made)  # one call: it is done, or not
         return Taken(valid.end, sequence)
+
+    def _within_part(self, event: Event) -> Event:
+        """The event without the part's prefix. A range that goes beyond the part ends where it does."""
+        part, key, stop = self._part, event.key, event.stop
+        length = len(part)
+        return event._replace(
+            key=key[length:] if key.startswith(part) else b"",
+            stop=stop[length:] if stop is not None and stop.startswith(part) else None,
+        )
 
     # Where it begins.
 

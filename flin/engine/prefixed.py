@@ -18,10 +18,12 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from flin.engine.buffers import BytesLike, as_bytes
 from flin.engine.entry import Entry, Live, Page
+from flin.engine.feed import Feed
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.memoize import Memoizing
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.put_options import PutOptions, SyncOption
+from flin.engine.transactional import Decorator
 from flin.engine.typed import TypedBatches, TypedEngines, TypedSnapshots, TypedTransactions
 from flin.engine.updates import Updates
 from flin.engine.view import View
@@ -255,6 +257,19 @@ class PrefixedEngine(PrefixedWrites, Updates, TypedEngines, Memoizing):
     def transaction(self, *, sync: bool | None = None) -> PrefixedTransaction:
         """`with part.transaction() as t`: reads and writes as one, as `Engine.transaction`."""
         return PrefixedTransaction(self._below.transaction(sync=sync), self._prefix)
+
+    def transactional(self, *, retries: int = 10, sync: bool | None = None) -> Decorator[PrefixedTransaction]:
+        """`@part.transactional(retries=10)`: as `Engine.transactional`; the function gets a transaction below the
+        prefix."""
+        return Decorator(lambda: self.transaction(sync=sync), retries)
+
+    def watch(
+        self, prefix: BytesLike = b"", *, since: int | None = None, durable: bool = False, timeout: float | None = None
+    ) -> Feed:
+        """`for event in part.watch()`: every commit in this part as events, as `Engine.watch`, with keys without the
+        prefix. A range delete that goes beyond the part has no `stop`."""
+        feed: Feed = self._below._feed(prefix, since, durable=durable, timeout=timeout, part=self._prefix)
+        return feed
 
     def snapshot(self) -> PrefixedSnapshot:
         """`with part.snapshot() as view`: all read calls, on the data as it is now."""

@@ -16,12 +16,8 @@ What was written is asked of tree/recent_writes.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import update_wrapper
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from operator import index, length_hint
-from random import uniform
-from time import sleep
-from typing import Any, Concatenate, Final, Generic, NoReturn, ParamSpec, TypeVar, overload
+from operator import length_hint
+from typing import Final, NoReturn
 
 from flin.engine.batch import WriteBatch
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, meets
@@ -40,13 +36,6 @@ from flin.errors import ConflictError
 MAX_CHANGES: Final = 256
 """With more changes since it began, a transaction looks at them before it takes the commit lock, and under it only at
 those that come meanwhile: each takes up to 0.2 µs."""
-
-FIRST_WAIT_SECONDS: Final = 0.0005
-"""The most before the first retry, time for fifty commits; each later retry waits up to twice as long. How long is left
-to chance, since two that have met would else meet again."""
-
-MOST_DOUBLINGS: Final = 7
-"""Then it is 64 ms: another twenty threads have had their turn at the interpreter."""
 
 
 class Transaction(TypedTransactions, WriteBatch, Updates):
@@ -303,75 +292,3 @@ def _first_of(changes: Iterable[Change], start: bytes, stop: bytes, reverse: boo
     if reverse:
         return max([*(key + b"\0" for key in keys), *(min(each[1], stop) for each in ranges)], default=None)
     return min([*keys, *(max(each[0], start) for each in ranges)], default=None)
-
-
-# Functions that are transactions.
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-Instance = TypeVar("Instance")
-
-
-class Transactional(Generic[Parameters, Result]):
-    """A function that runs in a transaction, again if that is in conflict; what `Engine.transactional` makes of it."""
-
-    __name__: str  # the function's
-
-    def __init__(
-        self,
-        begin: Callable[[], Transaction],
-        function: Callable[Concatenate[Transaction, Parameters], Result],
-        retries: int,
-    ) -> None:
-        if any(is_lazy(function) for is_lazy in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
-            raise TypeError(
-                "a transaction is over when its function returns, so that may not be a coroutine or generator"
-            )
-        self._begin = begin
-        self._function = function
-        self._retries = retries
-        update_wrapper(self, function)
-
-    def __call__(self, *arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
-        for attempt in range(self._retries + 1):
-            if attempt:
-                sleep(uniform(0, FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, MOST_DOUBLINGS)))
-            transaction = self._begin()
-            try:
-                with transaction:
-                    return self._function(transaction, *arguments, **named)
-            except ConflictError:
-                if transaction.conflict is None or attempt == self._retries:  # the first: it is about a value
-                    raise
-        raise AssertionError("there is at least one attempt")
-
-    def __get__(self, instance: object, owner: type | None = None) -> Transactional[..., Result]:
-        """As a method: `self` comes first, then the transaction."""
-        method = self._function
-        bound = method.__get__(instance, owner) if hasattr(method, "__get__") else method
-
-        def unbound(transaction: Transaction, instance: object, *arguments: Any, **named: Any) -> Result:
-            return method(instance, transaction, *arguments, **named)  # type: ignore[arg-type]
-
-        return Transactional(self._begin, unbound if bound is method else bound, self._retries)
-
-
-class Decorator:
-    """`Engine.transactional(…)`: makes a function a transaction."""
-
-    def __init__(self, begin: Callable[[], Transaction], retries: int) -> None:
-        self._begin = begin
-        self._retries = index(retries)
-        if self._retries < 0:
-            raise ValueError(f"retries must not be negative, but is {retries}")
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Transaction, Parameters], Result]
-    ) -> Transactional[Parameters, Result]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Instance, Transaction, Parameters], Result]
-    ) -> Callable[Concatenate[Instance, Parameters], Result]: ...
-    def __call__(self, function: Callable[..., Result]) -> Callable[..., Result]:
-        return Transactional(self._begin, function, self._retries)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
 from flin.engine.codec import INT_VALUE, Codec, key_codec, value_codec
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.put_options import PutOptions, SyncOption
+from flin.engine.transactional import Decorator
 from flin.engine.writable_view import Ttl
 
 K = TypeVar("K")
@@ -340,6 +341,10 @@ class TypedEngine(TypedUpdates[K, V]):
     def transaction(self, *, sync: bool | None = None) -> TypedTransaction[K, V]:
         """`with view.transaction() as t`: reads and writes as one, as `Engine.transaction`."""
         return TypedTransaction(self._below.transaction(sync=sync), *self._codecs)
+
+    def transactional(self, *, retries: int = 10, sync: bool | None = None) -> Decorator[TypedTransaction[K, V]]:
+        """`@view.transactional(retries=10)`: as `Engine.transactional`; the function gets a typed transaction."""
+        return Decorator(lambda: self.transaction(sync=sync), retries)
 
     def write_batch(self, *, sync: bool | None = None) -> TypedBatch[K, V]:
         """`with view.write_batch() as batch`: its writes become one atomic commit."""

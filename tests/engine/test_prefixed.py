@@ -12,7 +12,7 @@ from flin.engine import Snapshot, WriteBatch
 from flin.engine.prefixed import PrefixedBatch, PrefixedEngine, PrefixedSnapshot, PrefixedTransaction
 from flin.engine.transaction import Transaction
 from flin.engine.updates import Updates
-from flin.errors import ClosedError, ConflictError
+from flin.errors import ClosedError, ConflictError, ReadOnlyError
 from flin.testing import ManualClock, SimulatedDisk
 
 OpenEngine = Callable[..., Any]
@@ -206,7 +206,85 @@ def test_what_is_refused(open_engine: OpenEngine) -> None:
             late()
 
 
+def test_what_was_committed_in_a_part(open_engine: OpenEngine, prefix: bytes) -> None:
+    db = open_engine(fs=SimulatedDisk(), clock_ms=ManualClock(), wal_retention=1 << 20)
+    whole = open_engine("whole", fs=SimulatedDisk(), clock_ms=ManualClock())
+    part = db.prefixed(prefix)
+    feeds = [part.watch(), whole.watch(), part.watch(b"a"), whole.watch(b"a")]
+    for target in (part, whole):
+        target.put_many(dict.fromkeys(KEYS, b"v"))
+        target.delete(b"a")
+        target.put(b"ab", b"w", ttl=5)
+        target.delete_range(b"a", b"b")
+        target.delete_prefix(b"\xff")
+        target.clear()
+    events = [list(iter(feed.poll, None)) for feed in feeds]
+    assert events[0] == events[1]
+    assert events[2] == events[3]
+    assert len(events[0]) > len(events[2]) > 0
+    assert list(iter(part.watch(since=0).poll, None)) == events[0]
+    db.put_many(neighbours(prefix))
+    db.clear()
+    (cleared,) = iter(feeds[0].poll, None)
+    assert (cleared.kind, cleared.key, cleared.stop) == ("delete_range", b"", None)
+    db.delete_range(b"", prefix + b"b")
+    (below,) = iter(feeds[0].poll, None)
+    assert (below.key, below.stop) == (b"", b"b"), "what goes beyond the part is cut off"
+    assert list(iter(part.prefixed(b"x").watch(since=below.sequence).poll, None)) == []
+    with pytest.raises(TypeError, match="a prefix must be"):
+        part.watch("text")
+
+
+def test_functions_that_are_transactions_of_a_part(open_engine: OpenEngine) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    part: PrefixedEngine = db.prefixed(b"p:")
+    tries: list[bytes | None] = []
+
+    @part.transactional(retries=2)
+    def add(t: PrefixedTransaction, amount: int) -> int:
+        tries.append(t.get(b"n"))
+        if len(tries) < 3:
+            db.put(b"p:n", b"%d" % len(tries))
+        return t.incr(b"n", amount)
+
+    assert (add(5), tries, db[b"p:n"]) == (7, [None, b"1", b"2"], b"7")
+    ages = part.typed(key=str, value=int)
+    assert ages.transactional()(lambda t, name: t.incr(name) + t["n"])("Ada") == 8
+    assert dict(ages) == {"n": 7, "Ada": 1}
+    with pytest.raises(TypeError, match="sync must be True"):
+        part.transactional(sync=1)(lambda t: None)()  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="retries"):
+        ages.transactional(retries=-1)
+
+
+def test_views_of_a_reader(open_engine: OpenEngine) -> None:
+    disk = SimulatedDisk()
+    db = open_engine(fs=disk)
+    db.prefixed(b"p:").typed(key=str, value=int).update({"a": 1, "b": 2})
+    reader = open_engine(fs=disk.for_another_program(), read_only=True)
+    part = reader.prefixed(b"p:")
+    ages = part.typed(key=str, value=int)
+    assert (dict(part), dict(ages), len(ages[:"b"])) == ({b"a": b"1", b"b": b"2"}, {"a": 1, "b": 2}, 1)
+    with part.snapshot() as view, part.transaction() as t:
+        assert (view[b"a"], t[b"a"], list(t.typed(key=str, value=str).values())) == (b"1", b"1", ["1", "2"])
+    db[b"p:a"] = b"3"
+    assert (ages["a"], reader.refresh(), ages["a"]) == (1, True, 3)
+    for write in (
+        lambda: part.put(b"a", b""),
+        part.clear,
+        part.compact,
+        lambda: ages.incr("a"),
+        lambda: ages.transactional()(lambda t: t.incr("a"))(),
+        lambda: part.transactional()(lambda t: t.clear())(),
+        part.watch,
+    ):
+        with pytest.raises(ReadOnlyError):
+            write()
+    assert (ages["a"], ages.transactional()(lambda t: t["a"])()) == (3, 3)
+
+
 OF_A_RANGE = {"prefixed", "typed", "memoize", "compact", "approximate_size", "write_batch", "snapshot", "transaction"}
+OF_A_RANGE |= {"transactional", "watch"}
 OF_A_RANGE |= {"put_many", "delete", "delete_many", "delete_range", "delete_prefix"}
 """What an engine has for a part of it, besides the calls of a mapping and its atomic updates."""
 

@@ -156,7 +156,10 @@ OF_BYTES = {"prefixed", "typed", "iterator", "type", "hash", "list", "set", "sor
 @pytest.mark.parametrize(
     ("typed", "calls"),
     [
-        (TypedEngine, {*dir(Updates), "put_many", "delete", "delete_many", "delete_range", "delete_prefix"}),
+        (
+            TypedEngine,
+            {*dir(Updates), "transactional", "put_many", "delete", "delete_many", "delete_range", "delete_prefix"},
+        ),
         (TypedBatch, {*dir(WriteBatch)}),
         (TypedTransaction, {*dir(Transaction)}),
         (TypedSnapshot, {*dir(Snapshot)}),

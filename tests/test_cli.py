@@ -163,7 +163,7 @@ UNKNOWN = {
     "serve -p 6379": "flin serve: there is no option -p: it is called --port",
     "serve --memory_limit=1gb": "flin serve: there is no option --memory_limit: it is spelled --memory-limit",
     "serve --prot 7812": "flin serve: there is no option --prot: --protected-mode is meant, perhaps",
-    "serve --tcp 5": "--tcp-keepalive or --tcp-backlog is meant, perhaps",
+    "serve --tcp 5": "--tcp-backlog or --tcp-keepalive is meant, perhaps",
     "serve --bogus": "flin serve: there is no option --bogus. See flin serve --help",
     "serve redis.conf": "flin serve does not take 'redis.conf': a configuration file is named by --config",
     "check db other": "flin check does not take 'other' after DIR",
@@ -199,7 +199,7 @@ def test_sizes_with_binary_units(database: Path, capsys: Capture) -> None:
     code, _, errors = run(capsys, "serve", "--memory-limit", "64x")
     assert (code, errors) == (
         2,
-        "flin: memory_limit: '64x' is not a size: write whole bytes, or a whole number with kb, mb, gb or tb (256mb)\n",
+        "flin: --memory-limit is '64x', it must be a size: whole bytes, or a number with kb, mb, gb or tb (256mb)\n",
     )
 
 

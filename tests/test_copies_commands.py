@@ -12,7 +12,7 @@ from flin.cli.serve import check_backup_directory
 from flin.cluster.groups import read_groups
 from flin.engine.disk.file_name import UNFINISHED_COPY
 from flin.errors import StorageError
-from flin.net.settings.config import ServerOptions
+from flin.net.settings.options import ServerOptions
 from tests.test_cli import Capture, fingerprint, run
 
 

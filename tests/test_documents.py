@@ -20,13 +20,15 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
+from flin.net.settings.options import ServerOptions
+from flin.net.settings.reading import options_from_text
 from flin.objects import packed
 from flin.objects.layout import LIST, Owner, elements_prefix, in_order_suffix, parse_element
 from flin.objects.list_position import FIRST_INDEX
 from flin.objects.meta import ListMeta, decode_meta
 from flin.objects.score import encode_score
 from flin.testing import SimulatedDisk
-from tests import options_page
+from tests import configuration_page, options_page
 from tests.engine.wal_segment import Segment
 from tests.source import ROOT
 
@@ -131,6 +133,19 @@ def test_the_snippets_of_the_page(name: str, tmp_path: Path, monkeypatch: pytest
 
 def test_every_option_is_told() -> None:
     assert options_page.PATH.read_text("utf-8") == options_page.page(), "python -m tests.options_page writes it"
+
+
+def test_every_option_of_the_server_is_told() -> None:
+    text = configuration_page.PATH.read_text("utf-8")
+    assert text == configuration_page.with_tables(text), "python -m tests.configuration_page writes it"
+
+
+def test_the_files_on_the_page_about_configuration_can_be_read() -> None:
+    text = configuration_page.PATH.read_text("utf-8")
+    found = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found
+    for file in found:
+        assert options_from_text(file, "flin.toml").check() != ServerOptions()
 
 
 # README.md

@@ -161,7 +161,8 @@ class Client:
         from flin.net.run.context import Context
         from flin.net.run.services import make_services
         from flin.net.serve.dispatch import run
-        from flin.net.settings.config import Config, ServerOptions
+        from flin.net.settings.config import Config
+        from flin.net.settings.options import ServerOptions
 
         services = make_services(store_of(engine), Config(ServerOptions()), lambda callback: None)
         self.pending = services.pending

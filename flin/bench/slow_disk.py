@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flin.net.server import serve
-from flin.net.settings.config import ServerOptions
+from flin.net.settings.options import ServerOptions
 
 
 def delayed(sync: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:

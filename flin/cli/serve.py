@@ -6,9 +6,10 @@ import argparse
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.cluster.choice import Choice, choose
@@ -19,16 +20,9 @@ from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.sealed_files import unlocked
 from flin.key_file import read_key
-from flin.net.settings.config import (
-    DEBUG_COMMAND,
-    SYNC_MODES,
-    TLS_AUTH_CLIENTS,
-    TLS_PROTOCOLS,
-    ConfigError,
-    ServerOptions,
-    options_from_file,
-    with_values,
-)
+from flin.net.settings.options import ROWS, ConfigError, ServerOptions
+from flin.net.settings.reading import CONFIG_VARIABLE, options_from_file, with_environment, with_flags
+from flin.net.settings.row import Row, Section, flag_of
 
 SUMMARY = "serve a database to Redis clients"
 DETAILS = """\
@@ -39,9 +33,9 @@ second (interval), or those that the kernel had not written yet (never). SIGTERM
 With --workers 2 or more it is a Redis Cluster of as many processes, for more than one core: worker i listens on the
 port plus 100 times i, and clients must know clusters, as most libraries do (docs/workers.md).
 
-Options come from the defaults, then from the --config file (a [server] table with the names below and those that
-CONFIG SET takes, with underscores, such as memory_limit = "4gb"), then from the command line; the last one wins.
-Every user of the machine can see a password on the command line: put it into the file."""
+Options come from the defaults, then from the --config file (a [server] table with the names below, with underscores,
+such as memory_limit = "4gb"), then from the environment (FLIN_MEMORY_LIMIT=4gb), then from the command line; the last
+one wins. Every user of the machine can see a password on the command line: put it into the file."""
 EXAMPLES = """\
   flin serve
   flin serve --dir data --port 6380 --sync always --memory-limit 4gb
@@ -49,144 +43,32 @@ EXAMPLES = """\
   flin serve --workers 4 --dir new-directory
   redis-cli -p 6380 SET greeting hello"""
 
+DEFAULT_FILE: Final = "flin.toml"
+"""Read, if it lies in the working directory and no other is named."""
+
 EXTRA: Final = ("uvloop", "hiredis")
 """The packages that the `server` extra installs."""
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "serve", run, SUMMARY, DETAILS, EXAMPLES)
-    defaults = ServerOptions()
-    add = parser.add_argument
-    add("--config", metavar="FILE", help="a TOML file with a [server] table")
-    add(
-        "--port",
-        type=_integer,
-        metavar="N",
-        help=f"TCP port (default {defaults.port}; 0: a free one, or none beside --tls-port or --unixsocket)",
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"a TOML file with a [server] table (default {DEFAULT_FILE}, if there is one)"
     )
-    add("--bind", action="append", metavar="ADDRESS", help="address to listen on, may be repeated (default 127.0.0.1)")
-    add("--dir", metavar="DIR", help=f"the database's directory (default {defaults.dir})")
-    add("--backup-dir", metavar="DIR", help="where SAVE and BGSAVE add a backup of the database (default: nowhere)")
-    add("--backup-keep", type=_integer, metavar="N", help="how many of these backups stay (default 0: all)")
-    add(
-        "--workers",
-        type=_integer,
-        metavar="N",
-        help="processes, each with a range of the keys: a Redis Cluster, fixed when the directory is made (default 1)",
-    )
-    add("--sync", choices=SYNC_MODES, help=f"when writes are made durable (default {defaults.sync})")
-    add("--memory-limit", metavar="SIZE", help="memory for memtables, caches and helpers together (default 1gb)")
-    add("--shards", type=_integer, metavar="N", help="a power of two; fixed when the database is created (default 1)")
-    add(
-        "--value-threshold",
-        metavar="SIZE",
-        help=f"values of at least this size are not copied into tables (default {defaults.value_threshold}; 0: all)",
-    )
-    add("--encryption-key-file", metavar="FILE", help="the key of an encrypted database: 64 hex digits, or 32 bytes")
-    add("--requirepass", metavar="PASSWORD", help="clients must send it with AUTH")
-    add("--aclfile", metavar="FILE", help="users and what they may do, as ACL SAVE writes them")
-    add(
-        "--protected-mode",
-        type=_yes_or_no,
-        metavar="yes|no",
-        help="without a password, refuse clients on other machines (default yes)",
-    )
-    add(
-        "--databases", type=_integer, metavar="N", help=f"number of databases for SELECT (default {defaults.databases})"
-    )
-    add(
-        "--maxclients",
-        type=_integer,
-        metavar="N",
-        help=f"maximum number of connections (default {defaults.maxclients})",
-    )
-    add("--timeout", type=_integer, metavar="SECONDS", help="close clients that are idle this long (default 0: never)")
-    add(
-        "--tcp-keepalive",
-        type=_integer,
-        metavar="SECONDS",
-        help=f"interval of keepalive probes (default {defaults.tcp_keepalive}; 0: off)",
-    )
-    add(
-        "--tcp-backlog",
-        type=_integer,
-        metavar="N",
-        help=f"connections that may wait to be accepted (default {defaults.tcp_backlog})",
-    )
-    add(
-        "--request-timeout",
-        type=_integer,
-        metavar="SECONDS",
-        help=f"close clients whose request stays incomplete this long (default {defaults.request_timeout})",
-    )
-    add("--cluster-announce-ip", metavar="ADDRESS", help="where workers are, if clients need another one than they use")
-    _add_observing(parser, defaults)
-    _add_listeners(parser, defaults)
+    groups = {section: parser.add_argument_group(section.value) for section in Section}
+    for row in ROWS.values():
+        add_row(groups[row.section], row)
 
 
-def _add_observing(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:
-    add = parser.add_argument
-    add(
-        "--slowlog-log-slower-than",
-        type=_integer,
-        metavar="MICROSECONDS",
-        help=f"put slower commands into the slow log (default {defaults.slowlog_log_slower_than}; -1: none)",
-    )
-    add(
-        "--slowlog-max-len",
-        type=_integer,
-        metavar="N",
-        help=f"entries of the slow log (default {defaults.slowlog_max_len})",
-    )
-    add(
-        "--notify-keyspace-events",
-        metavar="CLASSES",
-        help="events of keys that clients may listen to, as in Redis: KEA (default none)",
-    )
-    add(
-        "--latency-monitor-threshold",
-        type=_integer,
-        metavar="MILLISECONDS",
-        help="LATENCY shows commands that take so long (default 0: none)",
-    )
-    add(
-        "--enable-debug-command",
-        choices=DEBUG_COMMAND,
-        help=f"who may send DEBUG (default {defaults.enable_debug_command}; for tests)",
-    )
-    add(
-        "--redis-version",
-        metavar="X.Y.Z",
-        help=f"the version of Redis that clients are told (default {defaults.redis_version})",
-    )
-
-
-def _add_listeners(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:
-    add = parser.add_argument
-    add("--tls-port", type=_integer, metavar="N", help="TCP port for TLS (default none; 0: a free one)")
-    add("--tls-cert-file", metavar="FILE", help="the server's certificate, PEM; read again on SIGHUP")
-    add("--tls-key-file", metavar="FILE", help="the key of the certificate, PEM")
-    add("--tls-key-file-pass", metavar="PASSWORD", help="the password of the key, if it has one")
-    add("--tls-ca-cert-file", metavar="FILE", help="authorities whose certificates clients may show, PEM")
-    add("--tls-ca-cert-dir", metavar="DIR", help="the same, a directory as `openssl rehash` makes it")
-    add(
-        "--tls-auth-clients",
-        choices=TLS_AUTH_CLIENTS,
-        help=f"whether clients must show a certificate (default {defaults.tls_auth_clients})",
-    )
-    add("--tls-protocols", metavar="VERSIONS", help=f'versions of TLS (default "{" ".join(TLS_PROTOCOLS)}")')
-    add("--tls-ciphers", metavar="LIST", help="ciphers of TLS 1.2, in OpenSSL's words")
-    add(
-        "--tls-maxclients",
-        type=_integer,
-        metavar="N",
-        help=f"maximum number of TLS connections (default {defaults.tls_maxclients})",
-    )
-    add("--unixsocket", metavar="PATH", help="Unix socket to listen on (default none)")
-    add(
-        "--unixsocketperm",
-        metavar="OCTAL",
-        help=f"permissions of the Unix socket (default {defaults.unixsocketperm}: its owner's)",
+def add_row(group: argparse._ArgumentGroup, row: Row) -> None:
+    """The option of a row: its texts, which are read with those of the other places (`options_of`)."""
+    group.add_argument(
+        *map(flag_of, row.names),
+        dest=row.name,
+        action="extend",
+        nargs="+" if row.is_repeated else 1,
+        metavar=row.kind.metavar,
+        help=f"{row.doc} (default {row.default_text})".replace("%", "%%"),
     )
 
 
@@ -265,31 +147,22 @@ def missing_of_extra() -> list[str]:
     return [name for name in EXTRA if importlib.util.find_spec(name) is None]
 
 
-def options_of(arguments: argparse.Namespace) -> ServerOptions:
-    """The defaults, then the file, then the command line. UsageError if a value makes no sense."""
-    given: dict[str, Any] = {
-        name: value
-        for name, value in vars(arguments).items()
-        if name in ServerOptions.__dataclass_fields__ and value is not None
-    }
+def options_of(arguments: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> ServerOptions:
+    """From the defaults, the file, the environment, the command line. UsageError if a value makes no sense."""
+    given = {name: texts for name in ROWS if (texts := getattr(arguments, name)) is not None}
+    path = config_path(arguments.config, environ)
     try:
-        options = options_from_file(arguments.config) if arguments.config else ServerOptions()
-        return with_values(options, given)
+        options = options_from_file(path) if path else ServerOptions()
+        return with_flags(with_environment(options, environ), given).check()
     except ConfigError as error:
         raise UsageError(error) from error
     except OSError as error:
-        raise UsageError(f"{arguments.config}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror}") from error
 
 
-def _integer(text: str) -> int:
-    """A number of digits and a sign only; int() would also accept 1_0 and blanks."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
-    return text == "yes"
+def config_path(given: str | None, environ: Mapping[str, str]) -> str:
+    """The file that is read: the one that is named, or the one that lies here; empty: none, as for --config ''."""
+    named = environ.get(CONFIG_VARIABLE) if given is None else given
+    if named is None:
+        return DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else ""
+    return named

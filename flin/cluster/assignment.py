@@ -14,7 +14,7 @@ from typing import Any
 
 from flin.cluster.groups import Group
 from flin.net.cluster.topology import Node, Topology
-from flin.net.settings.config import ConfigError, ServerOptions
+from flin.net.settings.options import ConfigError, ServerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,6 @@ def decode_assignment(line: bytes) -> Assignment:
     topology = options["topology"]
     options |= {
         "bind": tuple(options["bind"]),
-        "parameters": tuple((name, value) for name, value in options["parameters"]),
         "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
     }
     return Assignment(

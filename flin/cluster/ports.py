@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
-from flin.net.settings.config import ConfigError, ServerOptions
+from flin.net.settings.options import ConfigError, ServerOptions
 
 STEP: Final = 100
 """Between the ports of two workers: small numbers after the first are often other servers of the same machine."""

@@ -36,7 +36,7 @@ from flin.errors import LockedError, StorageError, WorkerError
 from flin.key_file import read_key
 from flin.net.cluster.board import Board, new_board
 from flin.net.diagnostics import Diagnostics, start_line
-from flin.net.settings.config import ServerOptions
+from flin.net.settings.options import ServerOptions
 
 logger = logging.getLogger(__name__)
 
@@ -214,4 +214,5 @@ class Supervisor:
         }
         places = ", ".join(f"{hosts} {kind} {' '.join(map(str, ports))}" for kind, ports in numbers.items() if ports)
         what = f"directory {self._options.dir}, {len(self._groups)} workers, sync {self._options.sync}"
+        what += self._options.config_file and f", configuration {self._options.config_file}"
         print(start_line(places, what, self._recovered, time.monotonic() - self._began), flush=True)

@@ -32,8 +32,9 @@ from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import BoundSockets, Listeners
 from flin.net.serve.neighbours import LineEnd, Neighbours
 from flin.net.serve.reaping import Reaping
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
 from flin.net.settings.file_limit import make_room
+from flin.net.settings.options import ServerOptions
 
 uvloop: Any
 try:
@@ -219,6 +220,7 @@ def serve(
 
     def announce(server: Server, recovered: int, seconds: float) -> None:
         place = f"directory {options.dir}, sync {options.sync}"
+        place += options.config_file and f", configuration {options.config_file}"
         print(start_line(server.listeners.places, place, recovered, seconds) + remark, flush=True)
 
     with Diagnostics(name):

@@ -19,7 +19,7 @@ from flin.cluster.assignment import (
 )
 from flin.cluster.groups import create_groups
 from flin.net.cluster.topology import Node
-from flin.net.settings.config import ConfigError, ServerOptions
+from flin.net.settings.options import ConfigError, ServerOptions
 
 OPTIONS = ServerOptions(
     workers=3,
@@ -27,7 +27,7 @@ OPTIONS = ServerOptions(
     requirepass='pass\n"word"\u00e9',
     memory_limit=3 << 30,
     maxclients=1000,
-    parameters=(("hash_max_listpack_entries", "7"),),
+    hash_max_listpack_entries=7,
     cluster_announce_ip="10.0.0.7",
 )
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from flin.cluster.ports import STEP, bind_all, planned_ports
-from flin.net.settings.config import ConfigError, ServerOptions
+from flin.net.settings.options import ConfigError, ServerOptions
 
 
 @pytest.mark.parametrize(

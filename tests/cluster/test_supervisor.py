@@ -19,7 +19,7 @@ from flin.cluster.workers_lock import workers_lock
 from flin.engine.options import Options
 from flin.errors import LockedError
 from flin.net.cluster.slots import slot_of
-from flin.net.settings.config import ServerOptions
+from flin.net.settings.options import ServerOptions
 from flin.testing.process import is_alive, kill, wait_until
 from tests.cluster.served import Serve, key_of, refused
 from tests.net.certificates import Certificates

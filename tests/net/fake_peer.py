@@ -17,7 +17,8 @@ from flin.net.serve.acceptor import accept
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.connection import Connection
 from flin.net.serve.housekeeping import STEPS_PER_ROUND, Housekeeping
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_store import FakeStore
 

@@ -20,7 +20,8 @@ from flin.net.serve.dispatch import resume, run_gated
 from flin.net.serve.neighbours import LineEnd
 from flin.net.serve.wait import WaitForDisk, WaitForSlices
 from flin.net.server import Server
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 

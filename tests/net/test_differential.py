@@ -16,7 +16,8 @@ import flin.engine
 from flin.net.command.registry import all_commands, with_subcommands
 from flin.net.commands import bitmaps
 from flin.net.data import text
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
 from flin.objects import limits as sizes

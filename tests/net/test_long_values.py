@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from flin.net.settings.config import MAX_BULK_BYTES, Config, ServerOptions
+from flin.net.settings.config import MAX_BULK_BYTES, Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_peer import Clients
 from tests.net.serving import ServerThread

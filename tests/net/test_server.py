@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from flin.net import server as server_module
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 from tests.net.serving import ServerThread

@@ -11,7 +11,7 @@ from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.info import render_info
 from flin.net.run.context import Context
 from flin.net.run.slot_gate import check_alone
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 from flin.net.settings.rewriting import rewrite
 from flin.net.wire.glob import compile_glob
 from flin.net.wire.numbers import maybe_int64

@@ -34,7 +34,7 @@ from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
 from flin.net.run.slot_gate import SlotGate
 from flin.net.run.tick import Tick, steady_ms
-from flin.net.settings.config import ConfigError, ServerOptions
+from flin.net.settings.options import ConfigError, ServerOptions
 
 if TYPE_CHECKING:
     from flin.engine.expiring import ExpiringSteps

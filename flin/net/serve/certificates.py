@@ -6,10 +6,10 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 
 if TYPE_CHECKING:
-    from flin.net.settings.config import ServerOptions
+    from flin.net.settings.options import ServerOptions
 
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 _NO_PEM: Final = "one of the two is no PEM, or the key has another password than tls_key_file_pass"

@@ -17,12 +17,12 @@ from flin.net.serve.certificates import tls_context
 from flin.net.serve.handshakes import Handshakes
 from flin.net.serve.tls_transport import TlsTransport
 from flin.net.serve.unix_socket import UnixSocket
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 
 if TYPE_CHECKING:
     from flin.net.run.services import Services
     from flin.net.serve.cold import ColdReads
-    from flin.net.settings.config import ServerOptions
+    from flin.net.settings.options import ServerOptions
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import socket
 import stat
 from contextlib import suppress
 
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 
 
 class UnixSocket:

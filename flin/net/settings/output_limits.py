@@ -61,5 +61,5 @@ def show_limits(limits: dict[bytes, OutputLimit]) -> bytes:
     return b" ".join(b"%b %d %d %d" % (name, *limits[name]) for name in _CLASSES)
 
 
-DEFAULT_LIMITS: Final = parse_limits(b"normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60")
+DEFAULT_LIMITS: Final = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
 """Redis's."""

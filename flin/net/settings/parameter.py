@@ -56,23 +56,11 @@ def constant(text: bytes, parse: Parse = same_text, refusal: str | None = None) 
     return Parameter(lambda config: text, parse, refusal=refusal)
 
 
-def option(name: str, parse: Parse = same_text, refusal: str | None = None) -> Parameter[Any]:
-    """A parameter that only the start sets."""
-    return Parameter(lambda config: shown(getattr(config.options, name)), parse, refusal=refusal)
-
-
-def attribute(name: str, parse: Parse, check: Callable[[Any], None] | None = None) -> Parameter[Any]:
-    """A parameter that may be changed while the server runs."""
-
-    def apply(config: Any, value: Any) -> None:
-        setattr(config, name, value)
-
-    return Parameter(lambda config: shown(getattr(config, name)), parse, apply, check)
-
-
 def shown(value: object) -> bytes:
     if value is None:
         return b""
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, bool):
         return b"yes" if value else b"no"
     return str(value).encode("utf-8", "surrogateescape")

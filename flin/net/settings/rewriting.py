@@ -12,14 +12,9 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flin.net.settings.config import (
-    PARAMETERS,
-    Config,
-    ConfigError,
-    ServerOptions,
-    options_from_file,
-    options_from_text,
-)
+from flin.net.settings.config import PARAMETERS, Config
+from flin.net.settings.options import ConfigError, ServerOptions
+from flin.net.settings.reading import options_from_file, options_from_text
 from flin.net.settings.whole_file import write_whole
 
 _HEADER: Final = re.compile(r"""[ \t]*\[[ \t]*(server|"server"|'server')[ \t]*\][ \t]*(#.*)?""")

@@ -12,7 +12,7 @@ from flin.net.access import acl_file
 from flin.net.access.acl_file import AclFileError, parse, render
 from flin.net.access.users import Users
 from flin.net.client.link import NoLink
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 from tests.net.serving import HandlerClient
 
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"  # of "password"

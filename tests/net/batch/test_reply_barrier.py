@@ -13,7 +13,8 @@ import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.entry import Entry, Range
 from flin.net.run.services import make_services
 from flin.net.serve.acceptor import accept
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_store import FakeStore
 from tests.net.wire.test_columns import Loop, Transport

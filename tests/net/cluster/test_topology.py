@@ -8,7 +8,8 @@ import pytest
 
 from flin.net.cluster.slots import SLOTS
 from flin.net.cluster.topology import Node, Topology
-from flin.net.settings.config import ConfigError, ServerOptions, with_values
+from flin.net.settings.options import ConfigError, ServerOptions
+from flin.net.settings.reading import with_values
 
 A = Node("a" * 40, "", 7000, 0, 8191)
 B = Node("b" * 40, "host", 7100, 8192, SLOTS - 1)

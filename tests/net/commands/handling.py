@@ -16,7 +16,8 @@ from flin.net.command.registry import find
 from flin.net.commands import every
 from flin.net.run.context import Context
 from flin.net.run.services import make_services
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire.replies import Reply
 from tests.net.fake_store import FakeStore
 

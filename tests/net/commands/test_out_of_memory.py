@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from flin.net.settings.config import ServerOptions
+from flin.net.settings.options import ServerOptions
 from flin.rdb import dump, listpack
 from flin.rdb.crc64 import crc64
 from flin.rdb.primitives import string

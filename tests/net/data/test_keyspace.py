@@ -13,7 +13,8 @@ from flin.net.client.link import NO_LINK
 from flin.net.client.session import KnownPeer
 from flin.net.data.keyspace import Keyspace
 from flin.net.run.services import make_services
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire.replies import Reply
 from tests.net.fake_store import FakeStore
 

@@ -18,7 +18,8 @@ from flin.errors import CorruptionError
 from flin.net.data import live_entries as module
 from flin.net.data.live_entries import live_entries
 from flin.net.run.services import make_services
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.objects.layout import SET
 from flin.objects.packed import encode_set
 from flin.testing import ManualClock, SimulatedDisk

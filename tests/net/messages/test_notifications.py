@@ -11,8 +11,8 @@ from flin.engine.entry import make_entry
 from flin.errors import StorageError
 from flin.net.messages.notifications import CLASS_OF
 from flin.net.serve.reaping import Reaping
-from flin.net.settings.config import ConfigError, ServerOptions
 from flin.net.settings.event_classes import EventClass, heard, parse_classes, show_classes
+from flin.net.settings.options import ConfigError, ServerOptions
 from tests.net.fake_peer import Clients, Peer
 
 

@@ -16,7 +16,7 @@ import redis
 
 from flin.net.serve import handshakes
 from flin.net.serve.tls_transport import RECORD_BYTES
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.net.certificates import Certificates
 from tests.net.serving import ServerThread

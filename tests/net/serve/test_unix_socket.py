@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flin.net.serve.unix_socket import UnixSocket
-from flin.net.settings.config import ConfigError
+from flin.net.settings.options import ConfigError
 
 
 def test_permissions_hold_from_the_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

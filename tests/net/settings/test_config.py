@@ -10,9 +10,11 @@ import pytest
 
 import flin.engine
 from flin.errors import CommandError
-from flin.net.settings.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, with_values
+from flin.net.settings.config import PARAMETERS, Config
 from flin.net.settings.file_limit import clients_within, files_for
+from flin.net.settings.options import ConfigError, ServerOptions
 from flin.net.settings.parameter import parse_size
+from flin.net.settings.reading import options_from_file, with_values
 from flin.net.wire.numbers import INT64_MAX
 from flin.objects.thresholds import Thresholds
 
@@ -95,7 +97,7 @@ _TLS = {"tls_port": 6381, "tls_cert_file": "a.pem", "tls_key_file": "a.key"}
 )
 def test_tls_needs_all_of_its_options(values: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        with_values(ServerOptions(), values)
+        with_values(ServerOptions(), values).check()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_a_redis_conf_is_told_apart(tmp_path: Path) -> None:
         ('[server]\nprotected_mode = "yes"\n', "protected_mode"),
         ("[server]\ntimeout = 1979-05-27\n", "timeout"),
         ("[server]\nunixsocketperm = 0o700\n", "unixsocketperm"),
-        ("[server]\ntls_key_file_pass = 12\n", "tls_key_file_pass must be text in quotes"),
+        ("[server]\ntls_key_file_pass = 12\n", "tls_key_file_pass: it must be text in quotes"),
     ],
 )
 def test_whatever_a_file_holds_is_known_or_an_error(tmp_path: Path, text: str, name: str) -> None:

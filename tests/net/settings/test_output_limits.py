@@ -41,8 +41,9 @@ def test_config_takes_and_shows_them_as_redis_does(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_can_be_read_again() -> None:
-    assert parse_limits(show_limits(DEFAULT_LIMITS)) == DEFAULT_LIMITS
-    assert DEFAULT_LIMITS[b"pubsub"] == OutputLimit(32 << 20, 8 << 20, 60)
+    limits = parse_limits(DEFAULT_LIMITS.encode())
+    assert parse_limits(show_limits(limits)) == limits
+    assert limits[b"pubsub"] == OutputLimit(32 << 20, 8 << 20, 60)
 
 
 def test_a_class_that_is_not_there() -> None:

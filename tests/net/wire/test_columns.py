@@ -18,7 +18,8 @@ from flin.net.run import tick as tick_module
 from flin.net.run.services import make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.connection import TURN_COMMANDS
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire import columns
 from flin.net.wire import requests as requests_module
 from flin.net.wire.columns import KEPT_LAYOUTS, MAX_ARGUMENT, MIN_REQUESTS, maybe_columns

@@ -14,7 +14,8 @@ from flin.net.run.services import make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.connection import Connection
 from flin.net.serve.dispatch import Caller, run_columns
-from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from flin.net.wire import requests as requests_module
 from flin.net.wire.columns import Column
 from flin.net.wire.resp import encode_requests

@@ -1,0 +1,285 @@
+"""The options of a server: the table, of which all else about them is made (row.py).
+
+A new option is a new row. If it may change while the server runs, Config gets the attribute that its readers look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Final
+
+from flin.engine.options import MAX_VALUE_THRESHOLD, MIN_VALUE_THRESHOLD, SyncMode
+from flin.engine.slot import MAX_SHARDS
+from flin.errors import FlinError
+from flin.net.cluster.topology import Topology
+from flin.net.settings.event_classes import parse_classes, show_classes
+from flin.net.settings.file_limit import check_clients
+from flin.net.settings.kind import (
+    addresses,
+    choice,
+    duration,
+    matching,
+    number,
+    parsed,
+    path,
+    share,
+    size,
+    text,
+    words,
+    yes_no,
+)
+from flin.net.settings.output_limits import DEFAULT_LIMITS, parse_limits, show_limits
+from flin.net.settings.row import Change, Row, Section, option, row_of
+from flin.net.wire.numbers import INT64_MAX
+from flin.objects.hyperloglog import DEFAULT_SPARSE_MAX_BYTES
+
+SYNC_MODES: Final = ("always", "interval", "never")
+DEBUG_COMMAND: Final = ("no", "yes", "local")
+TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
+TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
+
+MIN_LUA_MEMORY_BYTES: Final = 1 << 20
+"""Lua itself with its libraries takes 80 KB, a script of 1.2 KB of JSON some more."""
+
+_DAYS: Final = 1 << 31  # seconds: longer than anything runs
+_COUNT: Final = number(0, INT64_MAX)
+_BYTES: Final = size(0, INT64_MAX)
+_PORT: Final = number(0, 65_535)
+_CLIENTS: Final = number(1, 1_000_000)
+_FILE: Final = path("FILE")
+_DIR: Final = path("DIR")
+
+_RUNNING: Final = Change.RUNNING
+_IMMUTABLE: Final = Change.IMMUTABLE
+_PROTECTED: Final = Change.PROTECTED
+
+_database: Final = partial(option, Section.DATABASE)
+_listening: Final = partial(option, Section.LISTENING)
+_tls: Final = partial(option, Section.TLS)
+_access: Final = partial(option, Section.ACCESS)
+_clients: Final = partial(option, Section.CLIENTS)
+_observing: Final = partial(option, Section.OBSERVING)
+_scripts: Final = partial(option, Section.SCRIPTS)
+_collections: Final = partial(option, Section.COLLECTIONS)
+
+
+class ConfigError(FlinError):
+    """A value of the configuration is wrong."""
+
+
+# Checks of single values: each raises ValueError with the end of a sentence.
+
+
+def _value_threshold(value: int) -> None:
+    if 0 < value < MIN_VALUE_THRESHOLD:
+        raise ValueError(f"it must be 0 or at least {MIN_VALUE_THRESHOLD}")
+
+
+def _directory(value: str) -> None:
+    if not value or "\0" in value:
+        raise ValueError("which names no directory")
+
+
+def _socket_path(value: str) -> None:
+    if not value.isprintable():
+        raise ValueError("which is no path of a socket")
+
+
+# How CONFIG GET shows what it does not show as it is. They are given a Config.
+
+
+def _nothing(config: Any) -> bytes:
+    return b""
+
+
+def _tls_port(config: Any) -> bytes:
+    return b"%d" % (config.options.tls_port or 0)
+
+
+def _permissions(config: Any) -> bytes:
+    return config.options.unixsocketperm.encode() if config.options.unixsocket else b"0"
+
+
+# The table, by sections: default, kind, what it is, when it may change.
+# fmt: off
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The options of a server at its start."""
+
+    dir: str = _database("flin-data", text("DIR", "a path", _directory), "the database's directory", _PROTECTED)
+    sync: SyncMode = _database("interval", choice(*SYNC_MODES), "when writes are made durable")  # noqa: RUF009
+    memory_limit: int = _database(
+        1 << 30, size(16 << 20, 1 << 50), "memory for memtables, caches and helpers together", told="1gb")
+    shards: int | None = _database(
+        None, number(1, MAX_SHARDS), "a power of two; fixed when the database is created", _IMMUTABLE, told="1")
+    value_threshold: int = _database(
+        4096, size(0, MAX_VALUE_THRESHOLD, _value_threshold),
+        "values of at least this size are not copied into tables; 0: all are")
+    encryption_key_file: str = _database(
+        "", _FILE, "the key of an encrypted database: 64 hex digits, or 32 bytes", _IMMUTABLE)
+    databases: int = _database(
+        16, number(1, 16), "number of databases for SELECT", _IMMUTABLE)  # namespaces are set aside for so many
+    backup_dir: str = _database("", _DIR, "where SAVE and BGSAVE add a backup of the database", _PROTECTED)
+    backup_keep: int = _database(0, number(0, 1_000_000), "how many of these backups stay; 0: all", _IMMUTABLE)
+    hot_keys_share: float = _database(  # what the engine sets aside for hot values
+        0.125, share(0.0, 0.5), "part of memory_limit for cached replies")
+
+    port: int = _listening(6380, _PORT, "TCP port; 0: a free one, or none beside --tls-port or --unixsocket")
+    bind: tuple[str, ...] = _listening(
+        ("127.0.0.1",), addresses(), "address to listen on, may be repeated", is_repeated=True)
+    unixsocket: str = _listening("", text("PATH", "a path", _socket_path), "Unix socket to listen on", _IMMUTABLE)
+    unixsocketperm: str = _listening(
+        "700", matching("OCTAL", "0?[0-7]{3}", "octal digits, such as 700"), "permissions of the Unix socket",
+        _IMMUTABLE, show=_permissions)
+    workers: int = _listening(
+        1, number(1, 1_000_000),
+        "processes, each with a range of the keys: a Redis Cluster, fixed when the directory is made", _IMMUTABLE)
+    cluster_announce_ip: str = _listening(
+        "", matching("ADDRESS", "[0-9A-Za-z.:_-]*", "an address or a name"),
+        "where workers are, if clients need another one than they use", _IMMUTABLE)
+    tcp_backlog: int = _listening(511, number(1, 65_535), "connections that may wait to be accepted", _IMMUTABLE)
+    tcp_keepalive: int = _listening(300, duration("s", 0, _DAYS), "interval of keepalive probes; 0: off")
+    redis_version: str = _listening(  # some clients ask for more (redis-py's cache: 7.4)
+        "7.0.15", matching("X.Y.Z", r"\d{1,3}\.\d{1,3}\.\d{1,3}", "three numbers, such as 7.0.15"),
+        "the version of Redis that clients are told", _IMMUTABLE)
+
+    tls_port: int | None = _tls(None, _PORT, "TCP port for TLS; 0: a free one", show=_tls_port, told="none")
+    tls_cert_file: str = _tls("", _FILE, "the server's certificate, PEM; read again on SIGHUP")
+    tls_key_file: str = _tls("", _FILE, "the key of the certificate, PEM; read again on SIGHUP")
+    tls_key_file_pass: str = _tls(
+        "", text("PASSWORD"), "the password of the key, if it has one", show=_nothing, is_secret=True)
+    tls_ca_cert_file: str = _tls("", _FILE, "authorities whose certificates clients may show, PEM")
+    tls_ca_cert_dir: str = _tls("", _DIR, "the same, a directory as `openssl rehash` makes it")
+    tls_auth_clients: str = _tls("yes", choice(*TLS_AUTH_CLIENTS), "whether clients must show a certificate")
+    tls_protocols: str = _tls(
+        "", words("VERSIONS", TLS_PROTOCOLS), "versions of TLS", told=" ".join(TLS_PROTOCOLS))
+    tls_ciphers: str = _tls("", text("LIST"), "ciphers of TLS 1.2, in OpenSSL's words", told="Python's choice")
+    # At 23 KB an idle connection 94 MB, a third of the clients' share of the default memory.
+    tls_maxclients: int = _tls(
+        4096, _CLIENTS, "maximum number of TLS connections", _RUNNING)
+
+    requirepass: str = _access(
+        "", text("PASSWORD"), "clients must send it with AUTH", _RUNNING, place="password", is_secret=True)
+    aclfile: str = _access("", _FILE, "users and what they may do, as ACL SAVE writes them", _IMMUTABLE)
+    protected_mode: bool = _access(
+        True, yes_no(), "without a password, refuse clients on other machines", _RUNNING)
+    acl_pubsub_default: str = _access(
+        "resetchannels", choice("allchannels", "resetchannels"),
+        "whether new users may publish and subscribe everywhere", _RUNNING)
+    acllog_max_len: int = _access(128, _COUNT, "entries of ACL LOG", _RUNNING)  # Redis's default
+    enable_debug_command: str = _access(
+        "no", choice(*DEBUG_COMMAND), "who may send DEBUG; for tests", _IMMUTABLE)
+
+    maxclients: int = _clients(
+        10_000, _CLIENTS, "maximum number of connections", _RUNNING, check_running=check_clients)
+    timeout: int = _clients(0, duration("s", 0, _DAYS), "close clients that are idle this long; 0: never", _RUNNING)
+    request_timeout: int = _clients(
+        30, duration("s", 1, _DAYS), "close clients whose request stays incomplete this long")
+    buffers_share: float = _clients(
+        0.25, share(0.01, 0.9), "part of memory_limit for all clients' buffers together")
+    client_output_buffer_limit: str = _clients(
+        DEFAULT_LIMITS, parsed("LIMITS", "by class: name, hard limit, soft limit, seconds", parse_limits, show_limits),
+        "how much clients may leave unread, by class", _RUNNING, place="output_limits")
+
+    slowlog_log_slower_than: int = _observing(
+        10_000, duration("us", -1, 1 << 62), "put slower commands into the slow log; -1: none", _RUNNING)
+    slowlog_max_len: int = _observing(128, number(0, 1 << 31), "entries of the slow log", _RUNNING)
+    latency_monitor_threshold: int = _observing(
+        0, duration("ms", 0, INT64_MAX), "LATENCY shows commands that take so long; 0: none", _RUNNING)
+    notify_keyspace_events: str = _observing(
+        "", parsed("CLASSES", "letters, as in Redis: KEA", parse_classes, show_classes),
+        "events of keys that clients may listen to", _RUNNING, place="event_classes")
+    tracking_table_max_keys: int = _observing(
+        1_000_000, _COUNT, "keys that are tracked for clients' caches; 0: as many as memory allows", _RUNNING)
+
+    busy_reply_threshold: int = _scripts(  # Redis's default
+        5000, duration("ms", 0, INT64_MAX), "a script that runs longer leaves the loop; others are told BUSY", _RUNNING,
+        place="busy_reply_threshold_ms", aliases=("lua_time_limit",))
+    lua_memory_limit: int = _scripts(
+        64 << 20, size(MIN_LUA_MEMORY_BYTES, INT64_MAX), "what Lua may hold at once", _RUNNING,
+        place="lua_memory_limit_bytes", told="64mb")
+
+    hash_max_listpack_entries: int = _collections(
+        512, _COUNT, "fields of a hash", _RUNNING, place="thresholds.hash_entries",
+        aliases=("hash_max_ziplist_entries",))
+    hash_max_listpack_value: int = _collections(
+        64, _BYTES, "bytes of a field or value of a hash", _RUNNING, place="thresholds.hash_value_bytes",
+        aliases=("hash_max_ziplist_value",))
+    set_max_intset_entries: int = _collections(
+        512, _COUNT, "members of a set of integers", _RUNNING, place="thresholds.set_integers")
+    zset_max_listpack_entries: int = _collections(
+        128, _COUNT, "members of a sorted set", _RUNNING, place="thresholds.sorted_set_members",
+        aliases=("zset_max_ziplist_entries",))
+    zset_max_listpack_value: int = _collections(
+        64, _BYTES, "bytes of a member of a sorted set", _RUNNING, place="thresholds.sorted_set_member_bytes",
+        aliases=("zset_max_ziplist_value",))
+    stream_node_max_entries: int = _collections(
+        100, _COUNT, "entries of a stream that XTRIM ~ deletes together; 0: without a bound", _RUNNING,
+        place="thresholds.stream_node_entries")
+    hll_sparse_max_bytes: int = _collections(
+        DEFAULT_SPARSE_MAX_BYTES, _BYTES, "bytes of a sparse HyperLogLog", _RUNNING)
+
+    # What nobody gives.
+    config_file: str = ""  # where these come from; CONFIG REWRITE writes there
+    topology: Topology | None = None  # the cluster that it is a node of; None: of none
+
+    # fmt: on
+
+    def check(self) -> ServerOptions:
+        """Return the options. ConfigError if a value makes no sense, or if two do not together."""
+        for row in ROWS.values():
+            check_value(row, getattr(self, row.name))
+        self._check_tls()
+        return self
+
+    def _check_tls(self) -> None:
+        if self.tls_port is None:
+            for name in _NEEDS_TLS_PORT:
+                if getattr(self, name):
+                    raise ConfigError(f"{name} is given, but no tls_port: nothing would be encrypted")
+            return
+        if self.tls_port and self.tls_port == self.port:
+            raise ConfigError(f"port and tls_port are both {self.port}")
+        for name in ("tls_cert_file", "tls_key_file"):
+            if not getattr(self, name):
+                raise ConfigError(f"tls_port needs {name}")
+        if self.tls_auth_clients != "no" and not (self.tls_ca_cert_file or self.tls_ca_cert_dir):
+            raise ConfigError(
+                f"tls_auth_clients is {self.tls_auth_clients}, which needs tls_ca_cert_file or tls_ca_cert_dir: whose "
+                "certificates clients may show; without client certificates it must be no"
+            )
+
+    @property
+    def listens_on_tcp(self) -> bool:
+        """Port 0 is any free port, unless clients have another way in: then there is no plain TCP."""
+        return self.port != 0 or (self.tls_port is None and not self.unixsocket)
+
+
+ROWS: Final[dict[str, Row]] = {row.name: row for row in map(row_of, fields(ServerOptions)) if row is not None}
+"""By the option's name, in the order of the table."""
+
+_NEEDS_TLS_PORT: Final = (
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_key_file_pass",
+    "tls_ca_cert_file",
+    "tls_ca_cert_dir",
+    "tls_protocols",
+    "tls_ciphers",
+)
+
+
+def check_value(row: Row, value: object) -> None:
+    """ConfigError if it makes no sense."""
+    try:
+        row.kind.check(value)
+    except ValueError as error:
+        raise ConfigError(wrong(row, row.name, value, error)) from None
+
+
+def wrong(row: Row, name: str, value: object, error: ValueError) -> str:
+    """The line about a wrong value; name: as it was given."""
+    return f"{name}: {error}" if row.is_secret else f"{name} is {value!r}, {error}"

@@ -18,8 +18,10 @@ from tests.net.raw_client import RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 
-NOT_IN_REDIS = {"client|no-touch", "client|setinfo"}
-"""Of Redis 7.2: see the table of differences."""
+OF_REDIS_7_2 = {"client|no-touch", "client|setinfo"}
+"""See the table of differences."""
+
+NOT_IN_REDIS = OF_REDIS_7_2 | {found.name for found in every_command() if found.group == "flin"}
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,9 @@ def test_since_which_version_each_exists(ports: tuple[int, int]) -> None:
     for document in [*documents.values()]:
         documents |= document.get(b"subcommands", {})
     theirs = {name.decode(): document[b"since"].decode() for name, document in documents.items()}
-    assert {name: fact.since for name, fact in FACTS.items() if fact.since != theirs.get(name)} == dict.fromkeys(
-        NOT_IN_REDIS, "7.2.0"
-    )
+    assert {name: fact.since for name, fact in FACTS.items() if fact.since != theirs.get(name)} == {
+        name: "7.2.0" if name in OF_REDIS_7_2 else "0.1.0" for name in NOT_IN_REDIS
+    }
 
 
 def test_the_bytes_of_command_info(ports: tuple[int, int]) -> None:

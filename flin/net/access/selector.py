@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from flin.engine.key import prefix_stop
 from flin.net.access.denial import Denial, Kind
 from flin.net.access.patterns import compiled
 from flin.net.access.universe import universe
@@ -184,3 +185,21 @@ class Selector:
 
     def reads_every_key(self) -> bool:
         return self.is_all_keys or bool(self.keys.get(b"*", 0) & READS)
+
+    def allows_range(self, start: bytes, stop: bytes, wanted: int) -> bool:
+        """Whether it allows that of every key from start to stop (exclusive; empty: no end): if one pattern is a prefix
+        of them all. (What other patterns would add up to, nobody looks at.)"""
+        return self.is_all_keys or any(
+            flags & wanted == wanted and _is_within(start, stop, pattern[:-1])
+            for pattern, flags in self.keys.items()
+            if pattern.endswith(b"*") and not _SPECIAL.intersection(pattern[:-1])
+        )
+
+
+_SPECIAL: Final = frozenset(b"*?[\\")
+
+
+def _is_within(start: bytes, stop: bytes, prefix: bytes) -> bool:
+    """Whether all keys from start to stop begin with the prefix."""
+    end = prefix_stop(prefix) if prefix else None
+    return start >= prefix and (end is None or (stop != b"" and stop <= end))

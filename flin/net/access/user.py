@@ -78,6 +78,10 @@ class User:
             selector.reads_every_key() and selector.check(command, request) is None for selector in self.selectors
         )
 
+    def allows_range(self, start: bytes, stop: bytes, wanted: int) -> bool:
+        """Whether one selector allows that of every key from start to stop."""
+        return any(selector.allows_range(start, stop, wanted) for selector in self.selectors)
+
     def allows_channels(self, channels: Iterable[bytes], *, are_patterns: bool = False) -> bool:
         """Whether it may be subscribed to all of them: each is allowed by some selector."""
         return all(

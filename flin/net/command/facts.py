@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 class Facts(NamedTuple):
     since: str
-    """The first version of Redis that has it."""
+    """The first version of Redis that has it; of Flin, for a command of its own."""
     complexity: str
 
 
@@ -130,6 +130,9 @@ expiretime 7.0.0 O(1)
 failover 6.2.0 O(1)
 fcall 7.0.0 Depends on the function that is executed.
 fcall_ro 7.0.0 Depends on the function that is executed.
+flin.delrange 0.1.0 O(1): one range delete
+flin.range 0.1.0 O(N) where N is the number of keys of the page
+flin.txn 0.1.0 Depends on the requests that run.
 flushall 1.0.0 O(1): the store begins a new version
 flushdb 1.0.0 O(1): one range delete
 function 7.0.0 Depends on subcommand.

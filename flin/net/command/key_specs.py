@@ -206,6 +206,7 @@ _TABLE: Final = """
 3 RW access delete; KEYS@-2..-1 RW access delete incomplete: migrate
 STREAMS@1..-1:2 RO access: xread
 STREAMS@4..-1:2 RO access: xreadgroup
+? RO access: flin.txn
 """
 
 _WHERE: Final = re.compile(

@@ -84,6 +84,11 @@ expiretime key:k0
 failover TO={target: host port:i FORCE?}? ABORT? TIMEOUT=milliseconds:i?
 fcall function numkeys:i key:k0?* arg?*
 fcall_ro function numkeys:i key:k0?* arg?*
+flin.delrange start stop
+flin.range start stop REV? LIMIT=limit:i? KEYS?
+flin.txn IF=(compare: VALUE={value_of: key relation value} | EXISTS={exists_of: key exists:i} |
+    EXPIRES={expiry_of: key relation expires-at-ms:i})?*+ THEN={then: words:i command arg?*}?*+
+    ELSE={else: words:i command arg?*}?*+
 flushall (async: ASYNC | SYNC)?
 flushdb (async: ASYNC | SYNC)?
 function|delete library-name

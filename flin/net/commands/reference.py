@@ -54,6 +54,7 @@ _TITLES: Final = {
     "scripting": "Scripting",
     "pubsub": "Publish and subscribe",
     "cluster": "Clusters",
+    "flin": "Flin's own",
 }
 
 
@@ -128,7 +129,8 @@ def _row(command: Command) -> str:
     name = command.name.upper().replace("|", " ")
     flags = ", ".join(str(flag.name).lower() for flag in Flag if flag & command.flags & ~_INTERNAL)
     facts = FACTS[command.name]
-    return f"| `{name}` | {_arguments(command)} | {command.summary} | {flags} | {facts.complexity} | {facts.since} |"
+    since = "not in Redis" if command.group == "flin" else facts.since
+    return f"| `{name}` | {_arguments(command)} | {command.summary} | {flags} | {facts.complexity} | {since} |"
 
 
 def _arguments(command: Command) -> str:

@@ -21,6 +21,7 @@ from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
+from flin.net.data.live_pages import laid_over, live_pages
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
 from flin.net.data.observers import Observed, Observers, Watches
@@ -271,7 +272,19 @@ class Keyspace:
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
-        return self._live_pages(self.frozen_pages(begin, end, values=values))
+        return live_pages(self._pending, len(self._prefix), self.frozen_pages(begin, end, values=values))
+
+    def range_pages(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, values: bool = True
+    ) -> Iterator[tuple[list[bytes], list[Live]]]:
+        """`pages` from a key (inclusive) to another, in either direction. An empty stop is no bound."""
+        begin, end = self._range(start, stop)
+        pages = self.frozen_pages(begin, end, reverse=reverse, values=values) if begin < end else iter(())
+        return live_pages(self._pending, len(self._prefix), pages)
+
+    def _range(self, start: bytes, stop: bytes) -> tuple[bytes, bytes]:
+        """The stored keys of a range."""
+        return self.stored(start), self.stored(stop) if stop else self._end
 
     def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False, values: bool = True) -> Iterator[Page]:
         """The entries of these stored keys, expired ones and tombstones of the pending batch among them: as `pages`."""
@@ -281,7 +294,7 @@ class Keyspace:
             self._pending.commit()
         pages = self._store.pages(self._store.freeze(), begin, end, reverse, values=values)
         if self._points or self._ranges:
-            pages = self._with_pending(pages, begin, end, reverse=reverse)
+            pages = laid_over(pages, self._points, list(self._ranges), begin, end, reverse=reverse)
         return pages
 
     # Reads in slices: see many_keys.py.
@@ -415,6 +428,21 @@ class Keyspace:
         for namespace in (elements_namespace(self.namespace), anchors_namespace(self.namespace)):
             self._pending.delete_range(*bounds_of(namespace))
         self.hot.clear()
+
+    def delete_range(self, start: bytes, stop: bytes) -> None:
+        """Delete the keys from start to stop, as `range_pages` has them. Their keys are read only if somebody observes
+        writes. The reaper finds the pieces of their collections by itself."""
+        begin, end = self._range(start, stop)
+        if begin >= end:
+            return
+        written = [names for names, _ in self.range_pages(start, stop, values=False)] if self.observers else []
+        self._pending.settle()
+        self.objects.forget_all()
+        self._pending.delete_range(begin, end)
+        self.hot.clear()
+        for names in written:
+            for observer in self.observers:
+                observer.keys_written(names)
 
     def note_clear(self) -> None:
         """Prepare for the deletion of all keys: FLUSHDB, FLUSHALL."""
@@ -557,36 +585,6 @@ class Keyspace:
                 was_there = not cleared and self._store.read(stored, values=False) is not None
                 number += (entry is not TOMBSTONE) - was_there
         return number
-
-    def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes, *, reverse: bool) -> Iterator[Page]:
-        """The pending batch laid over a frozen state."""
-        inside = ((key, entry) for key, entry in self._points.items() if begin <= key < end)
-        pending = sorted(inside, key=lambda item: item[0], reverse=reverse)
-        ranges = list(self._ranges)
-        taken = 0
-        for keys, entries in pages:
-            found = {key: entry for key, entry in zip(keys, entries, strict=True) if not covers(ranges, key)}
-            while taken < len(pending) and (
-                pending[taken][0] >= keys[-1] if reverse else pending[taken][0] <= keys[-1]
-            ):
-                found[pending[taken][0]] = pending[taken][1]
-                taken += 1
-            ordered = sorted(found, reverse=reverse)
-            yield ordered, [found[key] for key in ordered]
-        yield [key for key, _ in pending[taken:]], [entry for _, entry in pending[taken:]]
-
-    def _live_pages(self, pages: Iterator[Page]) -> Iterator[tuple[list[bytes], list[Live]]]:
-        cut = len(self._prefix)
-        for stored_keys, entries in pages:
-            now_ms = self._pending.now_ms
-            keys: list[bytes] = []
-            live: list[Live] = []
-            for stored, entry in zip(stored_keys, entries, strict=True):
-                if entry is TOMBSTONE or (type(entry) is tuple and entry[1] and entry[1] <= now_ms):
-                    continue
-                keys.append(stored[cut:] if cut else user_key(stored))
-                live.append(entry)
-            yield keys, live
 
 
 def user_part(stored: bytes) -> bytes:

@@ -43,52 +43,62 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
             if any(command.is_write for command, _ in queue):  # a script is told when it writes
                 context.end_transaction()
                 raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
-    _read_keys(context, queue)
-    session.queue = None  # handlers see that they are run, not queued
-    session.unwatch()
-    session.remarks.append((request_of_exec, queue))
-    services = context.services
-    services.databases.block_reads(blocking=True)
-    step = Step(services.databases)
-    step.will_write()
-    gate = services.slot_gate
-    if gate is not None:
-        gate.transaction_slot = gate.queued_slot
     try:
-        replies = _run_queue(context, queue)
-        services.pending.check_size(services.config.largest_commit_bytes)
-    except BaseException as error:
-        step.take_back()
-        if not isinstance(error, LimitError):
-            raise
-        logger.error("exec failed: %s", error)
-        raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
-    else:
-        step.keep()
-        return replies
-    finally:
-        if gate is not None:
-            gate.transaction_slot = None
-        services.databases.block_reads(blocking=False)
-        context.end_transaction()
-
-
-def _read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> None:
-    """Read all keys that the commands name, before the first of them writes."""
-    try:
-        if any(command.flags & Flag.COUNTS_KEYS for command, _ in queue):
-            context.keyspace.count_ahead()
-        for command, request in queue:
-            read = context.keyspace.outline if command.flags & Flag.PEEKS else context.keyspace.entry
-            for position in command.keys.positions(request):
-                # Damage becomes the reply of the command that meets it, like any error; the others run.
-                with suppress(CorruptionError, StorageError):
-                    read(request[position])
+        read_keys(context, queue)
     except ColdRead:
         raise  # EXEC runs again
     except Exception:
         context.end_transaction()
         raise
+    session.queue = None  # handlers see that they are run, not queued
+    session.unwatch()
+    session.remarks.append((request_of_exec, queue))
+    gate = context.services.slot_gate
+    if gate is not None:
+        gate.transaction_slot = gate.queued_slot
+    try:
+        return run_whole(context, queue)
+    except LimitError as error:
+        logger.error("exec failed: %s", error)
+        raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
+    finally:
+        if gate is not None:
+            gate.transaction_slot = None
+        context.end_transaction()
+
+
+def run_whole(context: Context, queue: list[tuple[Command, list[bytes]]]) -> list[Reply]:
+    """Run the commands as one step, and return their replies; errors are among them. Raises LimitError if their writes
+    or replies are too large, and whatever else ends it: then nothing of it is left."""
+    services = context.services
+    databases = services.databases
+    was_blocking = context.keyspace.is_blocking  # within EXEC
+    databases.block_reads(blocking=True)
+    step = Step(databases)
+    step.will_write()
+    try:
+        replies = _run_queue(context, queue)
+        services.pending.check_size(services.config.largest_commit_bytes)
+    except BaseException:
+        step.take_back()
+        raise
+    else:
+        step.keep()
+        return replies
+    finally:
+        databases.block_reads(blocking=was_blocking)
+
+
+def read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> None:
+    """Read all keys that the commands name, before the first of them writes. ColdRead where that would wait."""
+    if any(command.flags & Flag.COUNTS_KEYS for command, _ in queue):
+        context.keyspace.count_ahead()
+    for command, request in queue:
+        read = context.keyspace.outline if command.flags & Flag.PEEKS else context.keyspace.entry
+        for position in command.keys.positions(request):
+            # Damage becomes the reply of the command that meets it, like any error; the others run.
+            with suppress(CorruptionError, StorageError):
+                read(request[position])
 
 
 def _run_queue(context: Context, queue: list[tuple[Command, list[bytes]]]) -> list[Reply]:

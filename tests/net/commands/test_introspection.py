@@ -25,6 +25,7 @@ from flin.net.wire.replies import Map
 from tests.net.serving import HandlerClient
 
 GROUPS = {
+    "flin",
     "bitmap",
     "geo",
     "string",

@@ -19,7 +19,7 @@ replies wait for what they show, not for what they wrote.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from copy import copy
 from functools import partial, wraps
@@ -36,7 +36,7 @@ from flin.engine.aio_view import AsyncSnapshot, AsyncView, handed_over
 from flin.engine.buffers import BytesLike, as_stored
 from flin.engine.codec import Codec
 from flin.engine.engine import Engine, check_sync, store_of
-from flin.engine.memoize import Memo, Memoized
+from flin.engine.memoize import Memo, Memoized, check_ttl
 from flin.engine.pairs import Pairs
 from flin.engine.snapshot import Snapshot
 from flin.engine.table.cold_read import ColdRead
@@ -163,9 +163,15 @@ class AsyncEngine(AsyncView):
         return transactional(lambda: self.transaction(sync=sync), retries)
 
     def memoize(
-        self, *, ttl: Ttl | None = None, name: str | None = None, value: Literal["json"] | type | Codec[Any] = "json"
+        self,
+        *,
+        ttl: Ttl | None = None,
+        name: str | None = None,
+        value: Literal["json"] | type | Codec[Any] = "json",
+        ignore: Collection[str] = (),
     ) -> Callable[[Callable[P, Coroutine[Any, Any, Result]]], Memoized[P, Coroutine[Any, Any, Result]]]:
         """`@db.memoize(ttl=300)` for an `async def`: see `Engine.memoize`."""
+        check_ttl(self._view, ttl)
 
         def decorate(
             function: Callable[P, Coroutine[Any, Any, Result]],
@@ -173,7 +179,7 @@ class AsyncEngine(AsyncView):
             if not iscoroutinefunction(function):
                 raise TypeError("an AsyncEngine memoizes functions that are defined by async def")
             made: Memoized[P, Coroutine[Any, Any, Result]] = memoized_by_tasks(
-                function, Memo(function, name=name, value=value, ttl=ttl), self
+                function, Memo(function, name=name, value=value, ttl=ttl, ignore=ignore), self
             )
             return made
 

@@ -4,8 +4,8 @@
     def forecast(city: str, days: int = 3) -> dict[str, float]: ...
 
 A result's key is `memoize`, the function's name, and its arguments with their types: 1, 1.0 and True are three keys,
-but `f(1)` and `f(x=1)` are one. Each part ends by itself (codec.py), so all results of a function have a prefix of
-their own.
+and so are 0.0 and -0.0; but `f(1)` and `f(x=1)` are one, and all NaNs are. Each part ends by itself (codec.py), so all
+results of a function have a prefix of their own.
 
 If several callers want the same result at once, one computes it, and the others wait: threads here, tasks in
 aio_memoize.py. An exception is raised to the one who computed; nothing is kept, and another one tries.
@@ -13,12 +13,13 @@ aio_memoize.py. An exception is raised to the one who computed; nothing is kept,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import wraps
-from inspect import iscoroutinefunction, signature
+from inspect import isclass, iscoroutinefunction, ismethod, signature
+from math import copysign, isnan
 from threading import Lock, get_ident
-from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from flin.engine.codec import Codec, key_codec, value_codec
 from flin.engine.reentry import holds_lock
@@ -34,6 +35,13 @@ class Memoized(Protocol[P, R_co]):
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R_co: ...
 
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Callable[..., R_co]: ...
+    def __get__(self, instance: object, owner: type, /) -> Any:
+        """As a method."""
+
     def cache_key(self, *arguments: P.args, **named: P.kwargs) -> bytes:
         """The key under which the result for these arguments is kept: `db.delete(f.cache_key(5))` forgets it."""
 
@@ -44,10 +52,17 @@ class Memoized(Protocol[P, R_co]):
 class Memo(Generic[P]):
     """What is known of one memoized function."""
 
-    def __init__(self, function: Callable[P, Any], *, name: str | None, value: Any, ttl: Any) -> None:
+    def __init__(
+        self, function: Callable[P, Any], *, name: str | None, value: Any, ttl: Any, ignore: Collection[str]
+    ) -> None:
         self._signature = signature(function)
-        self._name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
-        self.prefix: Final = _encoded("memoize") + _encoded(self._name)
+        self._ignored = frozenset(ignore)
+        unknown = sorted(self._ignored - self._signature.parameters.keys())
+        if unknown:
+            raise ValueError(
+                f"there is no argument {unknown[0]!r} to ignore: there are {[*self._signature.parameters]}"
+            )
+        self.prefix: Final = _encoded("memoize") + _encoded(_name_of(function) if name is None else name)
         self.codec: Codec[Any] = value_codec(value)
         self.ttl: Final = ttl
         self.flights: Final = Flights()
@@ -55,7 +70,9 @@ class Memo(Generic[P]):
     def cache_key(self, *arguments: P.args, **named: P.kwargs) -> bytes:
         bound = self._signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return self.prefix + b"".join([_encoded(value, name) for name, value in bound.arguments.items()])
+        ignored = self._ignored
+        counted = [(value, name) for name, value in bound.arguments.items() if name not in ignored]
+        return self.prefix + b"".join([_encoded(*each) for each in counted])
 
     def equipped(self, made: Any, db: Any) -> Any:
         """The memoized function with its two calls."""
@@ -95,16 +112,24 @@ class Memoizing:
     """The call `memoize` of an engine and of a part of one."""
 
     def memoize(
-        self, *, ttl: Ttl | None = None, name: str | None = None, value: Literal["json"] | type | Codec[Any] = "json"
+        self,
+        *,
+        ttl: Ttl | None = None,
+        name: str | None = None,
+        value: Literal["json"] | type | Codec[Any] = "json",
+        ignore: Collection[str] = (),
     ) -> Callable[[Callable[P, Result]], Memoized[P, Result]]:
         """`@db.memoize(ttl=300)`: keep the results of a function, which may be async, for `ttl` seconds (None: for
         good). If several callers want the same one, one computes it and the others wait.
 
         `name`: of the function, if not its module and name. `value`: as for `typed`; each caller gets what was decoded,
-        also the first. `f.cache_key(…)` is the key of a result, `f.cache_clear()` forgets them all."""
+        also the first. `ignore`: names of arguments that do not count, as `{"self"}`. `f.cache_key(…)` is the key of a
+        result, `f.cache_clear()` forgets them all."""
+
+        check_ttl(self, ttl)
 
         def decorate(function: Callable[P, Result]) -> Memoized[P, Result]:
-            memo = Memo(function, name=name, value=value, ttl=ttl)
+            memo = Memo(function, name=name, value=value, ttl=ttl, ignore=ignore)
             made: Any
             if iscoroutinefunction(function):
                 from flin.engine.aio_memoize import memoized_by_tasks  # who memoizes none does not load asyncio
@@ -115,6 +140,19 @@ class Memoizing:
             return cast("Memoized[P, Result]", made)
 
         return decorate
+
+
+def check_ttl(db: Any, ttl: Ttl | None) -> None:
+    """TypeError or ValueError for a wrong one now, and not when the first result is there."""
+    if ttl is not None:
+        db._expires_at_ms(ttl)
+
+
+def _name_of(function: Any) -> str:
+    name: str = getattr(function, "__qualname__", "<>")
+    if name.endswith(">") or (ismethod(function) and not isclass(function.__self__)):
+        raise TypeError(f"{function!r} may be one of many of this name: memoize(name=…) tells its results apart")
+    return f"{function.__module__}.{name}"
 
 
 def _memoized(function: Callable[P, Result], memo: Memo[P], db: Any) -> Any:
@@ -171,6 +209,8 @@ def _encoded(value: Any, name: str = "") -> bytes:
         return b"-"
     if kind is bool:
         return b"?1" if value else b"?0"
+    if kind is float and (isnan(value) or (value == 0 and copysign(1, value) < 0)):
+        return b"n" if value else b"z"  # NaN; -0.0, which functions tell from 0.0
     if kind in _ENCODE:
         data: bytes = cast("Any", _ENCODE[kind]).encode_element(value)
         return _TAGS[kind] + data

@@ -6,13 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from itertools import combinations
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from flin.engine import CodecError, Engine, aio
+from flin.engine import Engine, aio
 from flin.testing import ManualClock, SimulatedDisk
 
 OpenEngine = Callable[..., Any]
@@ -63,6 +64,7 @@ def test_after_a_restart_it_is_still_there(open_engine: OpenEngine) -> None:
 
 NONE_EQUAL: list[tuple[Any, ...]] = [
     *((), (1,), (1.0,), (True,), (False,), (0,), (None,), ("1",), (b"1",), ("",), (b"",), (1, 1), ("a", "b"), ("ab",)),
+    *((float("nan"),), (-0.0,), (0.0,), ({1: 0.0},), ({1: -0.0},), ("nan",), (b"",) * 2, (2**70 + 1,), (None, None)),
     *(((1,),), ([1],), ((1, 2),), ((1,), 2), ((), ()), ((()),), ({},), ({"a": 1},), ({"a": 1, "b": 2},), ("a\0", "b")),
     *(("a", "\0b"), ([[]],), ([], []), (2**70,), (-1,), ("?1",), (({"a": 1},),), ({"a": {"b": 1}},)),
 ]
@@ -104,9 +106,93 @@ def test_arguments_that_are_refused(db: Engine) -> None:
         f(1, object())
     with pytest.raises(TypeError, match="missing a required argument"):
         f()  # type: ignore[call-arg]
-    with pytest.raises(CodecError, match="NaN"):
-        f(float("nan"))
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        f("\ud800")
     assert len(db) == 0
+
+
+def test_what_is_one_result_for_lru_cache_is_one_here(db: Engine) -> None:
+    """functools.lru_cache(typed=True) beside it, for all that it can hash: what differs is what the page says."""
+    calls = Counter[str]()
+
+    def function(*arguments: Any, **named: Any) -> int:
+        return len(arguments)
+
+    def beside(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[bool, bool]:
+        """Whether each of the two has a result already."""
+        before = cached.cache_info().hits
+        cached(*arguments, **named)
+        known = memoized.cache_key(*arguments, **named) in db
+        memoized(*arguments, **named)
+        return cached.cache_info().hits > before, known
+
+    cached, memoized = lru_cache(typed=True)(function), db.memoize()(function)
+    nan = float("nan")
+    one_and_many: list[Any] = [1, True, 1.0, "1", b"1", None, 0, 0.0, False, 2**70, (1, 2), (1, (2,)), nan, "", b""]
+    for value in one_and_many:
+        assert beside((value,), {}) == (False, False), value
+        assert beside((value,), {}) == (True, True), value
+        assert beside((), {"value": value}) == (False, False), value
+        assert beside((value, value), {}) == (False, False), value
+    assert beside((), {"a": 1, "b": 2}) == (False, False)
+    # What differs.
+    assert beside((), {"b": 2, "a": 1}) == (False, True), "the order of named arguments does not count"
+    assert beside((-0.0,), {}) == (True, False), "a function may tell it from 0.0"
+    assert beside((float("-nan"),), {}) == (False, True), "all of them are one"
+    assert beside(((True, 2),), {}) == (True, False), "types count within tuples, too"
+
+    @db.memoize(name="with a default")
+    def default(first: int, *, second: int = 2, **rest: int) -> int:
+        calls[f"{first} {second} {rest}"] += 1
+        return first
+
+    assert [default(1), default(first=1), default(1, second=2), default(second=2, first=1)] == [1] * 4
+    assert [default(1, c=3, d=4), default(d=4, c=3, first=1)] == [1, 1]
+    assert calls == {"1 2 {}": 1, "1 2 {'c': 3, 'd': 4}": 1}
+
+
+def test_arguments_that_do_not_count(db: Engine) -> None:
+    calls = Counter[int]()
+
+    class Shop:
+        @db.memoize(ignore={"self", "log"})
+        def price(self, number: int, log: Any = None) -> int:
+            calls[number] += 1
+            return number
+
+    assert [Shop().price(1), Shop().price(1, log=print), Shop().price(2), Shop.price(Shop(), 2)] == [1, 1, 2, 2]
+    assert calls == {1: 1, 2: 1}
+    assert Shop.price.cache_key(Shop(), 2) in db
+    with pytest.raises(ValueError, match=r"no argument 'nubmer' to ignore: there are \['number'\]"):
+        db.memoize(ignore={"nubmer"})(lambda number: number)
+
+
+def test_what_has_no_name_of_its_own_needs_one(db: Engine) -> None:
+    class Counted:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def plus(self, number: int) -> int:
+            return self.number + number
+
+        @classmethod
+        def twice(cls, number: int) -> int:
+            return 2 * number
+
+    for nameless in (lambda number: number, Counted(1).plus, partial(Counted, number=1)):
+        with pytest.raises(TypeError, match=r"memoize\(name=…\) tells its results apart"):
+            db.memoize()(nameless)
+    one, two = [db.memoize(name=f"plus {number}")(Counted(number).plus) for number in (1, 2)]
+    assert [one(1), two(1), one(1)] == [2, 3, 2]
+    assert db.memoize()(Counted.twice)(4) == 8
+    power: Any = partial(lambda base, exponent: base**exponent, 2)
+    assert db.memoize(name="power")(power)(8) == 256
+
+
+def test_a_wrong_ttl_is_refused_at_once(db: Engine) -> None:
+    for wrong, error in ((0, ValueError), (-1, ValueError), ("5", TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="ttl must be a number"):
+            db.memoize(ttl=wrong)  # type: ignore[arg-type]
 
 
 def test_an_exception_is_not_kept(db: Engine) -> None:
@@ -253,6 +339,8 @@ async def _close(db: Any) -> None:
         decorate: Any = db.memoize()
         with pytest.raises(TypeError, match="async def"):
             decorate(len)
+        with pytest.raises(ValueError, match="ttl must be"):
+            db.memoize(ttl=0)
         await db.close()
 
 

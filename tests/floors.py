@@ -76,6 +76,15 @@ TRANSFER: Final = [
 ]
 """Of flin.transfer."""
 
+ADMIN: Final = [
+    "figures readiness metrics access guard",
+    "source",
+    "endpoints",
+    "server",
+    "attendant",
+]
+"""Of flin.admin."""
+
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines",
     "assignment group_copies",
@@ -112,6 +121,8 @@ FLOORS: Final = [
     *floors_of("flin.net", NET),
     ["flin.transfer"],
     *floors_of("flin.transfer", TRANSFER),
+    ["flin.admin"],
+    *floors_of("flin.admin", ADMIN),
     ["flin.cluster"],
     *floors_of("flin.cluster", CLUSTER),
     ["flin.bench"],

@@ -642,7 +642,7 @@ def test_serve_without_its_extra_says_what_to_install(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("flin.net.server.serve", lambda options, remark: 0)
+    monkeypatch.setattr("flin.net.server.serve", lambda options, remark, **named: 0)
     assert run(capsys, "serve", "--dir", tmp_path / "db", "--port", 0) == (
         0,
         "",

@@ -81,13 +81,18 @@ def run(arguments: argparse.Namespace) -> int:
     missing = missing_of_extra()
     if missing:
         print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
+    attend = None
+    if options.http:
+        from flin.admin.attendant import attendant, page_of
+
+        attend = attendant(page_of(options))
     if choice.workers > 1:
         from flin.cluster.supervisor import supervise
 
         return supervise(options)
     from flin.net.server import serve
 
-    return serve(options, choice.remark)
+    return serve(options, choice.remark, attend=attend)
 
 
 def choice_of(options: ServerOptions) -> Choice:

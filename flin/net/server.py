@@ -13,8 +13,9 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -154,6 +155,10 @@ class Server:
         """Begin the end: SIGTERM, SIGINT, SHUTDOWN."""
         self._stopping.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
     async def wait(self) -> None:
         """Wait until the end is asked for."""
         await self._stopping.wait()
@@ -195,6 +200,10 @@ class Server:
         logger.warning("some clients did not read their replies within %g s", FINISH_SECONDS)
 
 
+Attend: TypeAlias = "Callable[[Server, Any], AbstractAsyncContextManager[None]]"
+"""Something that lives on the loop beside the server, over the same engine: from when clients are answered until the
+last one has been."""
+
 WhenReady: TypeAlias = "Callable[[Server, int, float], None]"
 """Called once clients are answered, with the records that were recovered, and the seconds that all of it took."""
 
@@ -207,6 +216,7 @@ def serve(
     bound: BoundSockets | None = None,
     line_end: LineEnd | None = None,
     when_ready: WhenReady | None = None,
+    attend: Attend | None = None,
 ) -> int:
     """Open the engine and answer clients until SIGTERM, SIGINT or SHUTDOWN. The exit code: 0 after a clean end.
 
@@ -224,14 +234,21 @@ def serve(
         print(start_line(server.listeners.places, place, recovered, seconds) + remark, flush=True)
 
     with Diagnostics(name):
-        serving = _serve(options, bound or BoundSockets(), line_end, when_ready or announce)
+        serving = _serve(options, bound or BoundSockets(), line_end, when_ready or announce, attend or _alone)
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(serving)
         return asyncio.run(serving)
 
 
-async def _serve(options: ServerOptions, bound: BoundSockets, line_end: LineEnd | None, when_ready: WhenReady) -> int:
+@asynccontextmanager
+async def _alone(server: Server, engine: Any) -> AsyncIterator[None]:
+    yield
+
+
+async def _serve(
+    options: ServerOptions, bound: BoundSockets, line_end: LineEnd | None, when_ready: WhenReady, attend: Attend
+) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
     try:
@@ -244,11 +261,12 @@ async def _serve(options: ServerOptions, bound: BoundSockets, line_end: LineEnd 
             loop.add_signal_handler(number, server.request_stop)
         if options.tls_port is not None:
             loop.add_signal_handler(signal.SIGHUP, server.listeners.reload)
-        when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
-        _tune_interpreter()
-        await server.wait()
-        logger.info("stopping")
-        await server.stop()
+        async with attend(server, engine):
+            when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
+            _tune_interpreter()
+            await server.wait()
+            logger.info("stopping")
+            await server.stop()
     finally:
         # In a thread: signals are still handled, and a second one changes nothing.
         await asyncio.get_running_loop().run_in_executor(None, engine.close)

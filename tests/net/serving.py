@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.expiring import ExpiringSteps
@@ -53,7 +53,7 @@ class ServerThread:
         self.port = 0
         self.tls_port = 0
 
-    def __enter__(self) -> ServerThread:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait(10)
         if self._failure is not None:

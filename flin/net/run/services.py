@@ -34,6 +34,7 @@ from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
 from flin.net.run.slot_gate import SlotGate
 from flin.net.run.tick import Tick, steady_ms
+from flin.net.run.timed_tick import TimedTick
 from flin.net.settings.options import ConfigError, ServerOptions
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def make_services(
     if config.options.aclfile:
         load_users(config.options, users)
     clients = Clients(store, pending, config, counters, pubsub, users)
-    tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
+    kind = TimedTick if config.options.http else Tick
+    tick = kind(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     pubsub.rounds = tick
     pause = Pause(clients, store, steady_clock)
     topology = config.options.topology

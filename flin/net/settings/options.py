@@ -15,6 +15,7 @@ from flin.errors import FlinError
 from flin.net.cluster.topology import Topology
 from flin.net.settings.event_classes import parse_classes, show_classes
 from flin.net.settings.file_limit import check_clients
+from flin.net.settings.http_address import parse_http_address
 from flin.net.settings.kind import (
     addresses,
     choice,
@@ -59,6 +60,7 @@ _listening: Final = partial(option, Section.LISTENING)
 _tls: Final = partial(option, Section.TLS)
 _access: Final = partial(option, Section.ACCESS)
 _clients: Final = partial(option, Section.CLIENTS)
+_http: Final = partial(option, Section.HTTP)
 _observing: Final = partial(option, Section.OBSERVING)
 _scripts: Final = partial(option, Section.SCRIPTS)
 _collections: Final = partial(option, Section.COLLECTIONS)
@@ -84,6 +86,11 @@ def _directory(value: str) -> None:
 def _socket_path(value: str) -> None:
     if not value.isprintable():
         raise ValueError("which is no path of a socket")
+
+
+def _http_address(value: str) -> None:
+    if value:
+        parse_http_address(value)
 
 
 # How CONFIG GET shows what it does not show as it is. They are given a Config.
@@ -183,6 +190,13 @@ class ServerOptions:
     client_output_buffer_limit: str = _clients(
         DEFAULT_LIMITS, parsed("LIMITS", "by class: name, hard limit, soft limit, seconds", parse_limits, show_limits),
         "how much clients may leave unread, by class", _RUNNING, place="output_limits")
+
+    http: str = _http(
+        "", text("HOST:PORT", "a host and a port", _http_address), "address of the operator's page and of metrics",
+        _IMMUTABLE, told="none")
+    http_token_file: str = _http(
+        "", _FILE, "a token of at least 16 characters: who has it may change something by HTTP", _PROTECTED)
+    http_hosts: str = _http("", text("NAMES"), "further names of the page's host, such as db1.example.com", _IMMUTABLE)
 
     slowlog_log_slower_than: int = _observing(
         10_000, duration("us", -1, 1 << 62), "put slower commands into the slow log; -1: none", _RUNNING)

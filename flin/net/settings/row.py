@@ -36,6 +36,7 @@ class Section(Enum):
     TLS = "TLS"
     ACCESS = "Access"
     CLIENTS = "Clients"
+    HTTP = "HTTP"
     OBSERVING = "Observing"
     SCRIPTS = "Scripts and messages"
     COLLECTIONS = "Collections: when OBJECT ENCODING calls them large"

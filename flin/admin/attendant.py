@@ -1,0 +1,41 @@
+"""What `flin serve --http` begins beside a server: the page, with the server's life as its own.
+
+The packages of the extra are imported from here on, so that a server without the page never loads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from flin.admin.source import LocalSource
+from flin.net.settings.options import ConfigError, ServerOptions
+
+if TYPE_CHECKING:
+    from flin.admin.server import Page
+    from flin.net.server import Attend, Server
+
+
+def page_of(options: ServerOptions) -> Page:
+    """The page, with its address taken and its token read. ConfigError if one of these, or a package, is missing."""
+    try:
+        from flin.admin.server import Page
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"http needs {error.name}, which is not installed: pip install 'flin[http]'") from error
+    return Page(options)
+
+
+def attendant(page: Page) -> Attend:
+    """For `flin.net.server.serve`."""
+
+    @asynccontextmanager
+    async def attend(server: Server, engine: Any) -> AsyncIterator[None]:
+        source = LocalSource(server, engine)
+        try:
+            async with page.served([source]):
+                yield
+        finally:
+            source.close()
+
+    return attend

@@ -1,0 +1,76 @@
+"""The page's server: aiohttp on the loop that is there, within the bounds of guard.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiohttp import web
+
+from flin.admin.access import access_of
+from flin.admin.endpoints import Endpoints
+from flin.admin.guard import KEEPALIVE_SECONDS, MAX_CONNECTIONS, MAX_HEAD_BYTES, Guard
+from flin.admin.source import Source
+from flin.net.settings.http_address import parse_http_address
+from flin.net.settings.options import ConfigError, ServerOptions
+
+logger = logging.getLogger(__name__)
+
+END_SECONDS: Final = 1.0
+"""For requests that are being answered when the server ends; a profile may take longer, and is lost."""
+
+
+class Page:
+    """Its address is taken from the start on, so that one that cannot be had is told before anything else begins."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Raises ConfigError."""
+        self._access = access_of(options)
+        self._bound = _bound_to(*parse_http_address(options.http))
+
+    @property
+    def port(self) -> int:
+        return int(self._bound.getsockname()[1])
+
+    @asynccontextmanager
+    async def served(self, sources: Sequence[Source]) -> AsyncIterator[None]:
+        """Answer while the block runs."""
+        guards: dict[Any, Guard] = {}
+        runner = web.AppRunner(
+            Endpoints(sources, self._access, guards).application(),
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+            shutdown_timeout=END_SECONDS,
+        )
+        await runner.setup()
+        protocols = runner.server
+        assert protocols is not None
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Guard(protocols(), guards), sock=self._bound, backlog=MAX_CONNECTIONS)
+        host, port = self._bound.getsockname()[:2]
+        logger.info("the page and metrics are at http://%s:%d/", f"[{host}]" if ":" in host else host, port)
+        try:
+            yield
+        finally:
+            server.close()
+            await runner.cleanup()
+
+
+def _bound_to(host: str, port: int) -> socket.socket:
+    bound: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        if bound is not None:
+            bound.close()
+        raise ConfigError(f"cannot serve HTTP on {host} port {port}: {error.strerror}") from error
+    return bound

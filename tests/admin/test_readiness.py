@@ -1,0 +1,107 @@
+"""What takes a server out of service, and what a person should look at."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flin.admin.figures import server_figures
+from flin.admin.readiness import reasons_of, warnings_of
+from tests.admin.paged import Paged
+
+GOOD: dict[str, Any] = {
+    "server": {
+        "state": {
+            "is_stopping": False,
+            "read_only_reason": None,
+            "background_error": None,
+            "stall": {"stopped": False, "delay_seconds": 0.0, "reason": ""},
+            "has_long_script": False,
+            "corruption_errors": 0,
+            "corruption_last": "",
+        },
+        "clients": {"connected": 1, "maximum": 100, "buffered_bytes": 0, "buffers_limit_bytes": 1000},
+        "memory": {"resident_bytes": 60 << 20, "limit_bytes": 64 << 20, "startup_bytes": 30 << 20},
+        "saving": {"is_last_save_good": True, "is_last_compaction_good": True},
+    },
+    "engine": {"disk": {"free_bytes": 500}},
+    "disk_total_bytes": 1000,
+}
+
+
+def _changed(path: str, value: Any) -> dict[str, Any]:
+    figures = copy.deepcopy(GOOD)
+    *names, last = path.split(".")
+    place = figures
+    for name in names:
+        place = place[name]
+    assert last in place
+    place[last] = value
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "name"),
+    [
+        ("server.state.is_stopping", True, "stopping"),
+        ("server.state.read_only_reason", "fsync failed", "read-only"),
+        ("server.state.background_error", "no space left", "background"),
+        ("server.state.stall", {"stopped": True, "delay_seconds": 0.0, "reason": "48 runs"}, "stalled"),
+        ("server.state.has_long_script", True, "long-script"),
+    ],
+)
+def test_reasons(path: str, value: Any, name: str) -> None:
+    assert reasons_of(GOOD["server"]["state"]) == []
+    figures = _changed(path, value)
+    found = reasons_of(figures["server"]["state"])
+    assert [each.name for each in found] == [name]
+    if isinstance(value, str):
+        assert value in found[0].text
+    assert warnings_of(figures) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "name"),
+    [
+        ("server.state.corruption_errors", 1, "corruption"),
+        ("engine.disk.free_bytes", 99, "disk"),
+        ("server.state.stall", {"stopped": False, "delay_seconds": 0.01, "reason": "24 runs"}, "slowed"),
+        ("server.clients.connected", 91, "clients"),
+        ("server.clients.buffered_bytes", 901, "buffers"),
+        ("server.memory.resident_bytes", 111 << 20, "memory"),
+        ("server.saving.is_last_save_good", False, "save"),
+        ("server.saving.is_last_compaction_good", False, "compaction"),
+    ],
+)
+def test_warnings(path: str, value: Any, name: str) -> None:
+    assert warnings_of(GOOD) == []
+    figures = _changed(path, value)
+    assert [each.name for each in warnings_of(figures)] == [name]
+    assert reasons_of(figures["server"]["state"]) == []
+
+
+def test_ready_of_a_real_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Paged(tmp_path) as server:
+        assert (server.ask("GET", "/ready").status, server.ask("GET", "/ready").text) == (200, "ready\n")
+        monkeypatch.setattr(type(server.store), "read_only_reason", "an fsync failed")
+        reply = server.ask("GET", "/ready")
+        assert (reply.status, server.ask("GET", "/health").status) == (503, 200)
+        assert "an fsync failed" in reply.text
+        assert 'flin_ready{group="0"} 0.0' in server.ask("GET", "/metrics").text
+        monkeypatch.undo()
+        assert server.ask("GET", "/ready").status == 200
+
+
+def test_ready_while_it_stops(tmp_path: Path) -> None:
+    """Health stays good until the end: it is no reason to kill what is about to end."""
+    with Paged(tmp_path) as server:
+
+        def stop() -> list[str]:
+            server.server.request_stop()
+            figures = server_figures(server.server.services, is_stopping=server.server.is_stopping)
+            return [each.name for each in reasons_of(figures["state"])]
+
+        assert server.call(stop) == ["stopping"]

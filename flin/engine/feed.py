@@ -132,11 +132,19 @@ class Feed(Iterator[Event]):
         self._given = event.sequence
         return event
 
+    def take(self, most: int) -> list[Event]:
+        """The next events, up to so many of those that are read already."""
+        events = self._events
+        taken = [events.popleft() for _ in range(min(most, len(events)))]
+        if taken:
+            self._given = taken[-1].sequence
+        return taken
+
     @property
     def sequence(self) -> int:
         """Everything up to the operation with this sequence was given, or concerned other keys: watch `since` it to go
         on from here."""
-        return (self._events[0].sequence if self._events else self._tail.sequence) - 1
+        return max(self._given, (self._events[0].sequence if self._events else self._tail.sequence) - 1)
 
     @property
     def is_closed(self) -> bool:

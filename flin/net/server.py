@@ -283,6 +283,7 @@ def _open_engine(options: ServerOptions) -> Any:
         memory_limit=options.memory_limit,
         shards=options.shards,
         value_threshold=options.value_threshold,
+        wal_retention=options.wal_retention,
         encryption_key=partial(_key_in, options.encryption_key_file) if options.encryption_key_file else None,
         value_cache=False,
         # The server holds writers back by their connections; a commit must not wait on the loop.

@@ -185,7 +185,7 @@ class Clients:
 
     def output_limit_of(self, session: Session) -> OutputLimit:
         """How much of its output this client may leave unread."""
-        return self._config.output_limits[NORMAL if session.subscriptions is None else PUBSUB]
+        return self._config.output_limits[PUBSUB if session.is_listener else NORMAL]
 
     def most_unread_bytes(self, session: Session) -> int:
         """What it may leave unread before its connection is closed by the next reply."""

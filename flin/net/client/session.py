@@ -48,6 +48,7 @@ class Closure(IntFlag):
     SUBSCRIBED = 4  # in RESP2: it may only send what is about subscriptions
     REPLY = 8  # CLIENT REPLY OFF or SKIP
     MONITOR = 16  # it shows what others run
+    FEED = 32  # it is sent changes of keys: this closes no gate
 
 
 class Silence(Enum):
@@ -247,6 +248,11 @@ class Session:
             self.close_gates(Closure.SUBSCRIBED)
         elif self.closed_by & Closure.SUBSCRIBED:
             self.open_gates(Closure.SUBSCRIBED, server_gates_open=server_gates_open)
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether it is sent messages: then it may be silent itself."""
+        return self.subscriptions is not None or Closure.FEED in self.endings
 
     @property
     def push(self) -> Push:

@@ -133,6 +133,7 @@ fcall_ro 7.0.0 Depends on the function that is executed.
 flin.delrange 0.1.0 O(1): one range delete
 flin.range 0.1.0 O(N) where N is the number of keys of the page
 flin.txn 0.1.0 Depends on the requests that run.
+flin.watch 0.1.0 O(N) where N is the number of changes since the sequence
 flushall 1.0.0 O(1): the store begins a new version
 flushdb 1.0.0 O(1): one range delete
 function 7.0.0 Depends on subcommand.

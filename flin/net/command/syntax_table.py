@@ -89,6 +89,7 @@ flin.range start stop REV? LIMIT=limit:i? KEYS?
 flin.txn IF=(compare: VALUE={value_of: key relation value} | EXISTS={exists_of: key exists:i} |
     EXPIRES={expiry_of: key relation expires-at-ms:i})?*+ THEN={then: words:i command arg?*}?*+
     ELSE={else: words:i command arg?*}?*+
+flin.watch prefix* SINCE=sequence:i?
 flushall (async: ASYNC | SYNC)?
 flushdb (async: ASYNC | SYNC)?
 function|delete library-name

@@ -165,7 +165,7 @@ def _client_type(text: bytes) -> bytes:
 
 def _type_of(session: Session) -> bytes:
     """As Redis counts them, one that monitors is a normal client."""
-    return b"normal" if session.subscriptions is None else b"pubsub"
+    return b"pubsub" if session.is_listener else b"normal"
 
 
 @command("client|kill", -3, f"{_ALWAYS} admin")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.client.session import Closure
 from flin.net.command.command import ALL_KEYS
 from flin.net.command.registry import command
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
@@ -68,6 +69,7 @@ def _watch_many(context: Context, keys: list[bytes]) -> Slices:
 
 @command("unwatch", 1, f"{_AT_ANY_TIME} fast allow_busy")
 def unwatch(context: Context, args: list[bytes]) -> Value:
-    """Forgets all watched keys."""
+    """Forgets all watched keys, and ends FLIN.WATCH."""
     context.unwatch()
+    context.session.end(Closure.FEED)
     return OK

@@ -115,7 +115,7 @@ class Housekeeping:
         idle_ms = steady_ms - client.session.last_ms
         if idle_ms > config.options.request_timeout * 1000 and client.is_incomplete:
             return "an incomplete request"
-        is_idle = client.is_idle and client.session.subscriptions is None  # as in Redis, who listens may be silent
+        is_idle = client.is_idle and not client.session.is_listener  # as in Redis, who listens may be silent
         if config.timeout and idle_ms > config.timeout * 1000 and is_idle:
             return "idle"
         if client.input_bytes() > QUERY_BUFFER_BYTES:

@@ -125,6 +125,8 @@ class ServerOptions:
     value_threshold: int = _database(
         4096, size(0, MAX_VALUE_THRESHOLD, _value_threshold),
         "values of at least this size are not copied into tables; 0: all are")
+    wal_retention: int = _database(
+        0, size(0, 1 << 50), "how much of the log is kept for FLIN.WATCH with SINCE, beyond what no table holds yet")
     encryption_key_file: str = _database(
         "", _FILE, "the key of an encrypted database: 64 hex digits, or 32 bytes", _IMMUTABLE)
     databases: int = _database(

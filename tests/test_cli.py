@@ -158,7 +158,7 @@ UNKNOWN = {
     "serve --tls": "flin serve: there is no option --tls: see --tls-port",
     "serve --tls-ciphersuites x": "flin serve: there is no option --tls-ciphersuites: the cipher suites of TLS 1.3",
     "serve --tls-replication yes": "flin serve: there is no option --tls-replication: Flin does not replicate",
-    "serve --appendfsync always": "flin serve: there is no option --appendfsync: it is called --sync",
+    "serve --replicaof x": "flin serve: there is no option --replicaof: Flin does not replicate",
     "serve --maxmemory-policy x": "--memory-limit bounds memory",
     "serve -p 6379": "flin serve: there is no option -p: it is called --port",
     "serve --memory_limit=1gb": "flin serve: there is no option --memory_limit: it is spelled --memory-limit",
@@ -623,6 +623,45 @@ def test_serve_refuses_what_makes_no_sense(arguments: tuple[str, ...], capsys: C
     assert code == 2
     assert errors.startswith("flin: ")
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (
+            "--appendonly no",
+            "--appendonly is 'no', it can only be 'yes' here: every write goes into the",
+        ),
+        ("--save 900 1", "--save is '900 1', it can only be '' here: Flin writes no RDB file"),
+        ("--daemonize yes", "--daemonize is 'yes', it can only be 'no' here: flin serve runs in the foreground"),
+        ("--appendfsync often", "it must be one of always, everysec, no, which --sync calls always, interval, never"),
+        ("--appendfsync no --sync always", "--appendfsync: the same option is given twice, as --sync, too"),
+    ],
+)
+def test_names_of_redis_that_are_not_so(line: str, error: str, capsys: Capture) -> None:
+    code, _, errors = run(capsys, "serve", *line.split())
+    assert code == 2
+    assert error in errors
+
+
+def test_names_of_redis_that_are_understood() -> None:
+    found = options("--appendonly", "yes", "--save", "", "--daemonize", "no", "--appendfsync", "always")
+    assert (found.sync, found.overridden) == ("always", (("sync", "--appendfsync"),))
+
+
+def test_check_config_shows_what_is_given(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "flin.toml"
+    config.write_text('[server]\nport = 7000\nmemory_limit = "64mb"\nrequirepass = "secret"\n')
+    monkeypatch.setenv("FLIN_PORT", "7001")
+    assert run(capsys, "serve", "--check-config", "--config", config, "--dir", tmp_path / "db", "--timeout", "5m") == (
+        0,
+        "# The options are right. All others have their defaults (flin serve --help).\n[server]\n"
+        f'port = 7001  # FLIN_PORT\nmemory_limit = 67108864  # {config}\nrequirepass = "…"  # {config}\n'
+        f'dir = "{tmp_path}/db"  # --dir\ntimeout = 300  # --timeout\n',
+        "",
+    )
+    assert not (tmp_path / "db").exists()
+    assert run(capsys, "serve", "--check-config", "--config", config, "--tls-port", "1")[0] == 2
 
 
 def test_serve_refuses_a_file_with_a_key_outside_its_table(tmp_path: Path, capsys: Capture) -> None:

@@ -20,7 +20,7 @@ from tests.source import ROOT
 from tests.tool import needs_tool
 
 SURFACES = surfaces()
-SLOW_INPUTS = {"commands": 10_000, "lua_values": 3_000}  # the others: twice as many, in less time
+SLOW_INPUTS = {"commands": 10_000, "config": 2000, "lua_values": 3_000}  # the others: twice as many, in less time
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.cluster.choice import Choice, choose
 from flin.cluster.groups import read_groups
@@ -20,8 +21,11 @@ from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.sealed_files import unlocked
 from flin.key_file import read_key
+from flin.net.serve.certificates import tls_context
+from flin.net.settings.literal import HIDDEN, literal
 from flin.net.settings.options import ROWS, ConfigError, ServerOptions
 from flin.net.settings.reading import CONFIG_VARIABLE, options_from_file, with_environment, with_flags
+from flin.net.settings.redis_names import UNDERSTOOD
 from flin.net.settings.row import Row, Section, flag_of
 
 SUMMARY = "serve a database to Redis clients"
@@ -58,6 +62,13 @@ def add_parser(commands: Commands) -> None:
     groups = {section: parser.add_argument_group(section.value) for section in Section}
     for row in ROWS.values():
         add_row(groups[row.section], row)
+    for name in UNDERSTOOD:
+        parser.add_argument(f"--{name}", nargs="*", action="extend", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--check-config",
+        action="store_true",
+        help="show the options and where they come from, serve nothing",
+    )
 
 
 def add_row(group: argparse._ArgumentGroup, row: Row) -> None:
@@ -78,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     options = replace(options, workers=choice.workers)
     check_engine_options(options)
     check_backup_directory(options)
+    if arguments.check_config:
+        print(given_options(options))
+        return exit_code.OK
     missing = missing_of_extra()
     if missing:
         print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
@@ -93,6 +107,20 @@ def run(arguments: argparse.Namespace) -> int:
     from flin.net.server import serve
 
     return serve(options, choice.remark, attend=attend)
+
+
+def given_options(options: ServerOptions) -> str:
+    """As a file would give them, with where they come from; passwords are left out."""
+    if options.tls_port is not None:
+        tls_context(options)
+    places = dict.fromkeys(dict(options.file_values), options.config_file) | dict(options.overridden)
+    lines = [
+        f"{name} = {HIDDEN if ROWS[name].is_secret else literal(getattr(options, name))}  # {place}"
+        for name, place in places.items()
+    ]
+    return "\n".join(
+        ["# The options are right. All others have their defaults (flin serve --help).", "[server]", *lines]
+    )
 
 
 def choice_of(options: ServerOptions) -> Choice:
@@ -154,7 +182,7 @@ def missing_of_extra() -> list[str]:
 
 def options_of(arguments: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> ServerOptions:
     """From the defaults, the file, the environment, the command line. UsageError if a value makes no sense."""
-    given = {name: texts for name in ROWS if (texts := getattr(arguments, name)) is not None}
+    given = {name: texts for name in (*ROWS, *UNDERSTOOD) if (texts := getattr(arguments, name)) is not None}
     path = config_path(arguments.config, environ)
     try:
         options = options_from_file(path) if path else ServerOptions()

@@ -7,48 +7,10 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-_MADE_DURABLE: Final = "every write goes into the write-ahead log; --sync says when it is made durable"
-_NO_SNAPSHOT: Final = "Flin writes no RDB file: the directory of --dir holds the whole database"
-_NO_EVICTION: Final = "--memory-limit bounds memory; data beyond it stays on disk, and nothing is evicted"
-_FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
-_STDERR: Final = "messages go to stderr: redirect it to a file (2>> flin.err)"
-_IN_A_FILE: Final = "users are lines of a file: see --aclfile"
+from flin.net.settings.redis_names import hint_of
 
-REDIS_OPTIONS: Final = {
-    "--tls-ciphersuites": "the cipher suites of TLS 1.3 are OpenSSL's own; see --tls-ciphers for TLS 1.2",
-    "--tls-dh-params-file": "keys are exchanged on elliptic curves only",
-    "--tls-client": "Flin is no TLS client: it does not replicate",
-    "--tls-replication": "Flin does not replicate",
-    "--tls-cluster": "the nodes of a cluster send each other nothing; see --workers and --tls-port",
-    "--tls": "see --tls-port",
-    "--appendonly": _MADE_DURABLE,
-    "--appendfsync": "it is called --sync: always, interval (Redis: everysec) or never (Redis: no)",
-    "--save": _NO_SNAPSHOT,
-    "--dbfilename": _NO_SNAPSHOT,
-    "--appendfilename": _MADE_DURABLE,
-    "--maxmemory": _NO_EVICTION,
-    "--maxmemory-policy": _NO_EVICTION,
-    "--daemonize": _FOREGROUND,
-    "--supervised": _FOREGROUND,
-    "--pidfile": _FOREGROUND,
-    "--logfile": _STDERR,
-    "--loglevel": _STDERR,
-    "--syslog-enabled": _STDERR,
-    "--replicaof": "Flin does not replicate",
-    "--slaveof": "Flin does not replicate",
-    "--cluster": "a cluster on one machine is made by --workers",
-    "--io-threads": "one thread answers all clients; helper processes flush and compact",
-    "--user": _IN_A_FILE,
-    "--host": "it is called --bind",
-    "-h": "it is called --bind",
-    "-p": "it is called --port",
-    "-a": "it is called --requirepass",
-    "--password": "it is called --requirepass",
-    "--data": "it is called --dir",
-    "--rename-command": "Flin renames no commands",
-}
-"""The name of each here, or why there is none. A name also stands for longer ones that begin with it and a dash: --tls
-for --tls-port."""
+_SHORT: Final = {"-h": "it is called --bind", "-p": "it is called --port", "-a": "it is called --requirepass"}
+"""Options of redis-cli and its kin, which stand for others here."""
 
 
 def unknown_text(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:
@@ -76,8 +38,8 @@ def _hint(option: str, known: Iterable[str], *, is_server: bool) -> str:
     if spelled in known:
         return f"it is spelled {spelled}"
     if is_server:
-        for name, hint in REDIS_OPTIONS.items():
-            if spelled == name or (spelled.startswith(f"{name}-") and name.startswith("--")):
-                return hint
+        hint = _SHORT.get(option) or hint_of(spelled.removeprefix("--"))
+        if hint:
+            return hint
     longer = [name for name in known if name.startswith(spelled)] or get_close_matches(spelled, known, 1)
     return f"{' or '.join(longer)} is meant, perhaps" if longer and len(spelled) > 2 else ""

@@ -91,8 +91,7 @@ def decode_assignment(line: bytes) -> Assignment:
     message = json.loads(line)
     options: dict[str, Any] = message["options"]
     topology = options["topology"]
-    options |= {
-        "bind": tuple(options["bind"]),
+    options |= {name: _tuples(value) for name, value in options.items()} | {
         "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
     }
     return Assignment(
@@ -103,6 +102,11 @@ def decode_assignment(line: bytes) -> Assignment:
         message["board"],
         message["control"],
     )
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def encode_report(report: Report) -> bytes:

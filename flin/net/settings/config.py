@@ -14,7 +14,7 @@ from typing import Any, Final
 from flin.errors import CommandError
 from flin.net.settings.event_classes import EventClass, heard
 from flin.net.settings.options import ROWS, ServerOptions
-from flin.net.settings.output_limits import OutputLimit
+from flin.net.settings.output_limits import DEFAULT_LIMITS, OutputLimit, parse_limits
 from flin.net.settings.parameter import (
     IMMUTABLE,
     Parameter,
@@ -74,7 +74,7 @@ class Config:
         self.on_password: Callable[[bytes], None] = _nobody_listens
         """Called with the new password by CONFIG SET requirepass: it is the default user's, not kept here."""
         self.is_password_changed = False
-        self._output_limits: dict[bytes, OutputLimit] = {}
+        self._output_limits: dict[bytes, OutputLimit] = parse_limits(DEFAULT_LIMITS.encode())
         for row in ROWS.values():
             if row.change is Change.RUNNING:
                 _put(row, self, row.kind.in_force(getattr(options, row.name)))

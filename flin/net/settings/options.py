@@ -240,6 +240,8 @@ class ServerOptions:
 
     # What nobody gives.
     config_file: str = ""  # where these come from; CONFIG REWRITE writes there
+    file_values: tuple[tuple[str, Any], ...] = ()  # what it said when it was read last, by option
+    overridden: tuple[tuple[str, str], ...] = ()  # the options that it does not decide, and where they were given
     topology: Topology | None = None  # the cluster that it is a node of; None: of none
 
     # fmt: on

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flin.net.settings.config import PARAMETERS, Config
+from flin.net.settings.literal import literal
 from flin.net.settings.options import ConfigError, ServerOptions
-from flin.net.settings.reading import options_from_file, options_from_text
+from flin.net.settings.reading import option_of, options_from_text, text_of
 from flin.net.settings.whole_file import write_whole
 
 _HEADER: Final = re.compile(r"""[ \t]*\[[ \t]*(server|"server"|'server')[ \t]*\][ \t]*(#.*)?""")
@@ -34,15 +35,22 @@ def rewrite(config: Config) -> None:
         raise RewriteError(
             "requirepass was changed, and only its hash is known: write it into the file yourself, or use an aclfile"
         )
-    changes = changed(config, Config(options_from_file(path)))
+    before = text_of(path)
+    text = edited(config, before, path)
+    if text != before:
+        write_whole(os.path.realpath(path), text.encode())
+
+
+def edited(config: Config, before: str, path: str) -> str:
+    """The text of the file, so that it gives what is in force. Raises RewriteError, ConfigError."""
+    changes = changed(config, Config(options_from_text(before, path)))
     if not changes:
-        return
-    with open(path, encoding="utf-8", newline="") as file:
-        text = rewritten(file.read(), changes)
+        return before
+    text = rewritten(before, changes)
     left = changed(config, Config(options_from_text(text, path)))
     if left:
         raise RewriteError(f"{', '.join(left)} would not be read back")
-    write_whole(os.path.realpath(path), text.encode())
+    return text
 
 
 def changed(config: Config, other: Config) -> dict[str, str]:
@@ -63,11 +71,8 @@ def changed(config: Config, other: Config) -> dict[str, str]:
 def _literal(value: str, default: Any) -> str:
     """The value in TOML. default: an option's, which has its type; None: any type is read."""
     if isinstance(default, bool):
-        return "true" if value == "yes" else "false"
-    if not isinstance(default, str) and _INTEGER.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+        return literal(value == "yes")
+    return value if not isinstance(default, str) and _INTEGER.fullmatch(value) else literal(value)
 
 
 def rewritten(text: str, changes: Mapping[str, str]) -> str:
@@ -85,7 +90,7 @@ def rewritten(text: str, changes: Mapping[str, str]) -> str:
     position = header + 1
     while position < len(lines):
         after, names = _statement(lines, position)
-        name = names[0].replace("-", "_") if names else ""
+        name = option_of(names[0]) if names else ""
         if name in left:
             made.append(_replaced(lines[position:after], left.pop(name)))
         else:

@@ -14,7 +14,7 @@ from flin.net.settings.config import PARAMETERS, Config
 from flin.net.settings.file_limit import clients_within, files_for
 from flin.net.settings.options import ConfigError, ServerOptions
 from flin.net.settings.parameter import parse_size
-from flin.net.settings.reading import options_from_file, with_values
+from flin.net.settings.reading import options_from_file, options_from_text, with_values
 from flin.net.wire.numbers import INT64_MAX
 from flin.objects.thresholds import Thresholds
 
@@ -124,8 +124,15 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 def test_a_redis_conf_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "redis.conf"
-    path.write_text("port 6379\nappendonly yes\n")
-    with pytest.raises(ConfigError, match=r"redis\.conf is no TOML file with a \[server\] table: Expected '='"):
+    path.write_text("# Redis\nport 6379\nappendonly yes\nappendfsync no\nrequirepass secret\nhz 10\nsave 900 1\n")
+    with pytest.raises(ConfigError) as raised:
+        options_from_file(str(path))
+    assert str(raised.value) == (
+        f"{path} is no TOML file with a [server] table: it is written as a redis.conf; in TOML, under [server], its "
+        'lines are port = 6379, sync = "never", requirepass = "…"'
+    )
+    path.write_text("what is this\n")
+    with pytest.raises(ConfigError, match="Expected '='"):
         options_from_file(str(path))
 
 
@@ -154,6 +161,15 @@ def test_whatever_a_file_holds_is_known_or_an_error(tmp_path: Path, text: str, n
     path.write_text(text)
     with pytest.raises(ConfigError, match=name):
         options_from_file(str(path))
+
+
+def test_names_of_redis_in_a_file() -> None:
+    text = "[server]\nappendonly = true\nappendfsync = 'always'\nsave = ''\n"
+    assert options_from_text(text, "flin.toml").sync == "always"
+    with pytest.raises(ConfigError, match="appendonly is 'no', it can only be 'yes' here"):
+        options_from_text("[server]\nappendonly = false\n", "flin.toml")
+    with pytest.raises(ConfigError, match="there is no option 'io-threads': one thread answers all clients"):
+        options_from_text("[server]\nio-threads = 4\n", "flin.toml")
 
 
 def test_a_password_of_a_wrong_type_is_not_shown() -> None:

@@ -161,6 +161,14 @@ def test_without_a_file() -> None:
     assert ask(HandlerClient(), "CONFIG REWRITE") == "-ERR The server is running without a config file\r\n"
 
 
+def test_an_option_that_has_a_second_name(file: Path) -> None:
+    file.write_text("[server]\nlua-time-limit = 7 # ms\n")
+    client = client_of(file)
+    ask(client, "CONFIG SET busy-reply-threshold 9")
+    assert ask(client, "CONFIG REWRITE") == "+OK\r\n"
+    assert file.read_text() == "[server]\nlua-time-limit = 9 # ms\n"
+
+
 def test_a_file_that_is_gone_or_broken(file: Path) -> None:
     client = client_of(file)
     ask(client, "CONFIG SET maxclients 5")
@@ -187,7 +195,7 @@ def test_a_link_stays_one(file: Path) -> None:
         ("hash_max_listpack_entries = -1", "hash_max_listpack_entries is -1, it must be from 0 to"),
         ("hash-max-listpack-entries = 1.5", "it must be a whole number"),
         ("hash-max-listpack-entries = 1\nhash_max_listpack_entries = 2", "the same option is there in two spellings"),
-        ("appendonly = 'yes'", "there is no option 'appendonly'"),
+        ("appendonly = 'no'", "appendonly is 'no', it can only be 'yes' here"),
         ("config_file = 'x'", "there is no option 'config_file'"),
         ("parameters = 1", "there is no option 'parameters'"),
     ],

@@ -83,7 +83,11 @@ def _made_lines(data: bytes) -> bytes:
         fields = {name: values[source.randrange(len(values))] for name in ["key", "value", *names]}
         lines.append(json.dumps(fields))
     if source.randrange(2):
-        lines.append(json.dumps({"end": source.randrange(4)}))
+        end: dict[str, object] = {"end": source.randrange(4)}
+        if source.randrange(2):
+            before = "".join(f"{line}\n" for line in lines).encode()
+            end["crc32"] = [f"{crc32(before):08x}", "00000000", None][source.randrange(3)]
+        lines.append(json.dumps(end))
     return "\n".join(lines).encode()
 
 

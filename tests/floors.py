@@ -72,7 +72,9 @@ TRANSFER: Final = [
     "record",
     "ndjson rdb_file command_file",
     "compact",
+    "frozen",
     "exporting importing",
+    "files",
 ]
 """Of flin.transfer."""
 
@@ -119,8 +121,8 @@ FLOORS: Final = [
     *floors_of("flin.objects", OBJECTS),
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of programs that use it
     *floors_of("flin.net", NET),
-    ["flin.transfer"],
     *floors_of("flin.transfer", TRANSFER),
+    ["flin.transfer"],
     ["flin.admin"],
     *floors_of("flin.admin", ADMIN),
     ["flin.cluster"],

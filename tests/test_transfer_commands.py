@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,31 @@ def test_a_pipe_of_two_commands(database: Path, tmp_path: Path) -> None:
         export.stdout.close()
         assert (done.returncode, export.wait()) == (0, 0)
         assert _held(tmp_path / form) == _held(database)
+
+
+def test_what_is_left_of_an_export(database: Path, tmp_path: Path, capsys: Capture) -> None:
+    export = tmp_path / "export"
+    run(capsys, "export", database, export)
+    whole = export.read_bytes()
+    for data, reason in (
+        (b"", "line 1: the file is empty"),
+        (whole[: whole.rindex(b'{"end"')], "line 303: the file is cut: its last line is missing"),
+        (whole.replace(b"value 7", b"value 8", 1), "line 303: its checksum"),
+        (whole[:-300], "it is no JSON"),
+    ):
+        export.write_bytes(data)
+        code, _, errors = run(capsys, "import", export, tmp_path / "new")
+        assert code == 1, errors
+        assert reason in errors
+        assert not any((tmp_path / "new").iterdir())
+        code, output, errors = run(capsys, "import", export, tmp_path / "new", "--partial")
+        assert code == 0
+        assert reason in errors
+        assert errors.rstrip().endswith("; imported up to there")
+        held = _held(tmp_path / "new")
+        assert output.startswith(f"{len(held)} keys were imported into ")
+        assert (0 < len(held) < 301) == (data == whole[:-300])
+        shutil.rmtree(tmp_path / "new")
 
 
 def test_a_full_disk_leaves_no_file(database: Path, tmp_path: Path, capsys: Capture, monkeypatch: Any) -> None:

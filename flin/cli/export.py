@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STANDARD: Final = "-"
 FORMATS: Final = ("ndjson", "jsonl", "compact", "rdb", "resp")
-"""The first two are two names of one."""
+"""Those of flin/transfer/files.py, which the parser of all commands does not load."""
 
 SUMMARY = "write every key of a closed database into a file"
 DETAILS = """\
@@ -52,25 +52,14 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from flin.transfer.files import write_items  # the server's parts, of no use to other commands
+
     places = places_of(arguments.directory)
     exported = _Exported(places, maybe_key(arguments.encryption_key_file))
     with hint_if_locked(), held(places), Ticker("exporting", exported.text), output(arguments.file) as file:
         count = write_items(exported.items(), file, arguments.format)
     print(f"{count:,} keys were exported", file=sys.stderr)
     return exit_code.OK
-
-
-def write_items(items: Iterator[Item], file: IO[bytes], form: str) -> int:
-    """Write a whole file of a form. Returns the number of keys. Forms of Flin have no libraries."""
-    from flin.transfer import command_file, compact, ndjson, rdb_file  # the server's parts, of no use to other commands
-    from flin.transfer.record import Record
-
-    if form == "rdb":
-        return rdb_file.write(items, file)
-    if form == "resp":
-        return command_file.write(items, file)
-    records = (item for item in items if isinstance(item, Record))
-    return compact.write(records, file) if form == "compact" else ndjson.write(records, file)
 
 
 class _Exported:
@@ -86,11 +75,11 @@ class _Exported:
         """Libraries first: each group has all of them."""
         from flin.transfer.exporting import libraries, records
 
-        with open_unchanged(self._places[0].directory, key=self._key) as database:
-            yield from libraries(database)
+        with open_unchanged(self._places[0].directory, key=self._key) as database, database.snapshot() as snapshot:
+            yield from libraries(snapshot)
         for place in self._places:
-            with open_unchanged(place.directory, key=self._key) as database:
-                for record in records(database):
+            with open_unchanged(place.directory, key=self._key) as database, database.snapshot() as snapshot:
+                for record in records(snapshot):
                     self._count += 1
                     yield record
 
@@ -104,13 +93,7 @@ def output(path: str) -> Iterator[IO[bytes]]:
         return
     if os.path.isdir(path):
         raise UsageError(f"{path} is a directory: name a file")
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "xb") as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    from flin.transfer.files import written_whole
+
+    with written_whole(path) as file:
+        yield file

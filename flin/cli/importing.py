@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import io
-import mmap
 import os
 import shutil
-import stat
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Final, cast
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 from flin.cli import exit_code
 from flin.cli.closed import opened
@@ -31,14 +27,10 @@ from flin.cluster.groups import read_groups
 from flin.cluster.staging import Staging
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
-from flin.engine.options import wall_clock_ms
 from flin.errors import FlinError
 
 if TYPE_CHECKING:
     from flin.transfer.importing import Import
-    from flin.transfer.record import Item
-
-HEAD_BYTES: Final = 8
 
 SUMMARY = "make a database of an export"
 DETAILS = """\
@@ -48,7 +40,10 @@ that is none ends the command, which names it, and leaves DIR without a database
 
 With --merge DIR is a database that is there: keys of the file replace those of the same name, others stay. With --skip
 keys that are there stay as they are. If that is interrupted, the keys before are there; import the file again, which
-changes nothing but the rest."""
+changes nothing but the rest.
+
+An export that was cut, or changed since, is noticed by its last line. With --partial what comes before the first
+damaged place is imported nevertheless."""
 EXAMPLES = """\
   flin import data.ndjson data
   gunzip -c data.ndjson.gz | flin import - data
@@ -61,6 +56,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="the file to read; - for the standard input")
     parser.add_argument("directory", metavar="DIR", help="the new database's directory, empty or absent")
     add_key_option(parser)
+    parser.add_argument(
+        "--partial", action="store_true", help="import what comes before the place at which FILE is cut or damaged"
+    )
     there = parser.add_mutually_exclusive_group()
     there.add_argument(
         "--merge", "--replace", action="store_true", help="add to the database in DIR; keys that are there are replaced"
@@ -75,12 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
             directory = database_directory(arguments.directory)
             if read_groups(directory):
                 raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
-            return add(file, arguments.file, directory, directory, key, skips=arguments.skip)
+            return add(file, arguments, directory, directory, key)
         target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
         staging = Staging(target, 1, OsFileSystem())
         (inside,) = staging.begin()
         try:
-            code = add(file, arguments.file, inside, target, key)
+            code = add(file, arguments, inside, target, key)
             staging.finish()
         except BaseException:
             shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
@@ -88,14 +86,19 @@ def run(arguments: argparse.Namespace) -> int:
         return code
 
 
-def add(file: IO[bytes], path: str, directory: str, shown: str, key: bytes | None, *, skips: bool = False) -> int:
-    from flin.transfer.importing import Import  # what the server is made of, which the other commands do without
+def add(file: IO[bytes], arguments: argparse.Namespace, directory: str, shown: str, key: bytes | None) -> int:
+    from flin.transfer.files import items_of, up_to_damage  # what the server is made of: others do without
+    from flin.transfer.importing import Import
 
+    path: str = arguments.file
     with opened(directory, key, create=True) as database:
-        adding = Import(database, path, skips=skips)
+        adding = Import(database, path, skips=arguments.skip)
+        items = items_of(file, path)
+        if arguments.partial:
+            items = up_to_damage(items, lambda error: print(f"flin: {error}; imported up to there", file=sys.stderr))
         try:
             with Ticker("importing", lambda: f"{adding.added:,} keys"):
-                adding.add_all(items_of(file, path))
+                adding.add_all(items)
         except FlinError:
             if directory == shown:
                 print(f"flin: {adding.added:,} keys were imported before; import the file again", file=sys.stderr)
@@ -116,31 +119,6 @@ def rest_of(adding: Import) -> str:
         if count
     ]
     return "".join(rest)
-
-
-def items_of(file: IO[bytes], path: str) -> Iterator[Item]:
-    """Its first bytes say of which format it is."""
-    from flin.rdb.file import is_head
-    from flin.transfer import compact, ndjson, rdb_file
-
-    assert isinstance(file, io.BufferedReader)
-    head = file.peek(HEAD_BYTES)[:HEAD_BYTES]
-    if head == compact.MAGIC:
-        return compact.read(file, path)
-    if is_head(head):
-        return rdb_file.read_whole(mapped(file), path)
-    return ndjson.read(file, path, wall_clock_ms())
-
-
-def mapped(file: IO[bytes]) -> bytes:
-    """The file, mapped into memory: a value in RDB does not say how long it is. A pipe is written to a file before."""
-    with suppress(io.UnsupportedOperation):
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return cast(bytes, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    with tempfile.TemporaryFile() as spooled:
-        shutil.copyfileobj(file, spooled)
-        spooled.flush()
-        return cast(bytes, mmap.mmap(spooled.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""The records of a database: every key of every database that a server knows, as of one moment."""
+"""The items of a database: every key of every database that a server knows, as of one moment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from flin.engine.engine import Engine, store_of
 from flin.engine.entry import Live
+from flin.engine.snapshot import Snapshot
 from flin.errors import FormatVersionError
 from flin.net.batch.namespaces import MAX_DATABASES
 from flin.net.batch.pending import Pending
@@ -18,25 +18,32 @@ from flin.objects.kinds import KINDS
 from flin.objects.layout import LONG_STRING, TYPE_NAMES
 from flin.rdb import dump
 from flin.rdb.crc64 import crc64
-from flin.transfer.record import STRING, Library, Record
+from flin.transfer.frozen import FrozenStore
+from flin.transfer.record import STRING, Item, Library, Record
 
 NO_LIMIT: Final = 1 << 62
 """A stream of any size is written: nobody else needs the memory."""
 
 
-def libraries(engine: Engine) -> Iterator[Library]:
+def items(snapshot: Snapshot) -> Iterator[Item]:
+    """The libraries of functions, then the records."""
+    yield from libraries(snapshot)
+    yield from records(snapshot)
+
+
+def libraries(snapshot: Snapshot) -> Iterator[Library]:
     """The libraries of functions. FormatVersionError for one of a newer Flin."""
     from flin.net.scripting import functions  # most exports need none of it
 
-    store, prefix = store_of(engine), functions.PREFIX
-    for keys, entries in store.pages(store.freeze(), prefix, prefix + b"\xff"):
+    prefix = functions.PREFIX
+    for keys, entries in FrozenStore(snapshot).pages(None, prefix, prefix + b"\xff"):
         yield from map(Library, functions.sources_in(dict(zip(keys, entries, strict=True))))
 
 
-def records(engine: Engine) -> Iterator[Record]:
+def records(snapshot: Snapshot) -> Iterator[Record]:
     """Without keys that have expired, and without libraries of functions, which are no keys. FormatVersionError for a
     type of a newer Flin."""
-    store = store_of(engine)
+    store: Any = FrozenStore(snapshot)  # with those calls of a store that reading needs
     databases = Databases(store, Pending(store), MAX_DATABASES, 0)
     databases.block_reads(blocking=True)
     for keyspace in databases.keyspaces:

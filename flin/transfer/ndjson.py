@@ -4,10 +4,10 @@
     {"key": "user:1", "value": "Ada"}
     {"key_base64": "/wA=", "value_base64": "AAEC", "expires_at_ms": 1764400000000}
     {"key": "jobs", "type": "list", "dump_base64": "…", "database": 2}
-    {"end": 3}                                                  the last line: how many keys
+    {"end": 3, "crc32": "0a1b2c3d"}                             the last line: how many keys; CRC-32 of all lines before
 
 Keys and values are text if they are UTF-8, base64 otherwise. A file that other programs write need not have the first
-line, nor the last one then, and may say `ttl`, in seconds from the import on.
+line; then it need not have the last one, or its checksum, and may say `ttl`, in seconds from the import on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
+from flin.engine.checksum import crc32
 from flin.errors import FormatVersionError, ImportDataError
 from flin.transfer.record import KINDS, STRING, Record
 
@@ -42,38 +43,58 @@ MAX_EXPIRY_MS: Final = (1 << 63) - 1
 
 def write(records: Iterable[Record], file: IO[bytes]) -> int:
     """Write the whole export. Returns the number of records. OSError."""
-    count = 0
-    file.write(_line({"flin_export": FORMAT}))
+    count, line = 0, _line({"flin_export": FORMAT})
+    file.write(line)
+    checksum = crc32(line)
     for record in records:
-        file.write(_line(_fields(record)))
+        line = _line(_fields(record))
+        file.write(line)
+        checksum = crc32(line, checksum)
         count += 1
-    file.write(_line({"end": count}))
+    file.write(_line({"end": count, "crc32": f"{checksum:08x}"}))
     return count
 
 
 def read(file: IO[bytes], path: str, now_ms: int) -> Iterator[Record]:
     """The records of a file. ImportDataError names the line that is none; FormatVersionError for a newer format."""
-    count, is_whole, ends = 0, False, False
-    number = 0
+    count, number, checksum = 0, 0, 0
+    must_end, has_ended, is_empty = False, False, True
     while line := file.readline(MAX_LINE_BYTES):
         number += 1
-        if is_whole:
+        if has_ended:
             raise ImportDataError(path, f"line {number}", "the file goes on after its last line")
-        if line.isspace():
-            continue
-        content = _content(line, path, number)
-        if "flin_export" in content and number == 1:
-            ends = True
-            _check_version(content, path)
-        elif content.keys() == {"end"}:
-            is_whole = True
-            if content["end"] != count:
-                raise ImportDataError(path, f"line {number}", f"it says {content['end']} keys, and {count} came before")
-        else:
-            yield _record(content, path, number, now_ms)
-            count += 1
-    if ends and not is_whole:
+        if not line.isspace():
+            is_empty = False
+            content = _content(line, path, number)
+            if "flin_export" in content and number == 1:
+                must_end = True
+                _check_version(content, path)
+            elif "end" in content:
+                has_ended = True
+                _check_end(content, count, checksum, path, number)
+            else:
+                yield _record(content, path, number, now_ms)
+                count += 1
+        checksum = crc32(line, checksum)
+    if is_empty:
+        raise ImportDataError(path, "line 1", "the file is empty: an export without keys has two lines")
+    if must_end and not has_ended:
         raise ImportDataError(path, f"line {number + 1}", "the file is cut: its last line is missing")
+
+
+def _check_end(content: dict[str, Any], count: int, checksum: int, path: str, number: int) -> None:
+    place = f"line {number}"
+    if content.keys() - {"end", "crc32"}:
+        raise ImportDataError(
+            path, place, 'a line with "end" is the last one, and has nothing but its checksum besides'
+        )
+    if content["end"] != count:
+        raise ImportDataError(path, place, f"it says {content['end']} keys, and {count} came before")
+    if content.get("crc32", f"{checksum:08x}") != f"{checksum:08x}":
+        reason = (
+            f"its checksum {content['crc32']} is not that of the lines before, {checksum:08x}: one of them has changed"
+        )
+        raise ImportDataError(path, place, reason)
 
 
 def _line(content: dict[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,8 @@ record_lists = st.lists(
     ),
     max_size=8,
 )
+
+END = b'{"end"'
 
 SOME = [
     Record(b"a", b"1"),
@@ -60,14 +63,18 @@ def test_lines_are_what_the_document_says() -> None:
         {"key": "é\n\u2028", "value_base64": "/wA=", "expires_at_ms": NOW_MS},
         {"key_base64": "/w==", "type": "sorted set", "dump_base64": "ZHVtcA==", "database": 3},
         {"key": "", "value": ""},
-        {"end": 4},
+        {"end": 4, "crc32": f"{crc32(file.getvalue().partition(END)[0]):08x}"},
     ]
 
 
 def test_lines_of_other_programs() -> None:
     data = b'{"key": "a", "value": "1"}\r\n\n  {"key": "b", "value": "2", "ttl": 1.5}'
     assert _lines(data) == [Record(b"a", b"1"), Record(b"b", b"2", expires_at_ms=NOW_MS + 1500)]
-    assert _lines(b"") == []
+    assert _lines(data + b'\n{"end": 2}') == _lines(data)
+    for empty in (b"", b"\n \n"):
+        with pytest.raises(ImportDataError, match="the file is empty"):
+            _lines(empty)
+    assert _lines(b'{"end": 0}') == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,9 @@ def test_lines_of_other_programs() -> None:
         ('{"key": "a", "value": "", "ttl": NaN}', "must be seconds"),
         ('{"end": 5}', "says 5 keys, and 1 came before"),
         ('{"end": 1}\n{"key": "a", "value": ""}', "goes on after its last line"),
+        ('{"end": 1, "key": "a", "value": ""}', "nothing but its checksum"),
+        ('{"end": 1, "crc32": "00000000"}', "its checksum 00000000 is not that of the lines before"),
+        ('{"end": 1, "crc32": 5}', "its checksum 5 is not"),
     ],
 )
 def test_a_line_that_is_none_is_named(line: str, reason: str) -> None:
@@ -120,15 +130,16 @@ def test_a_file_that_is_cut_is_noticed_at_every_byte() -> None:
                     read(data[:size])
 
 
-def test_every_flipped_bit_of_a_compact_file_is_noticed() -> None:
-    file = io.BytesIO()
-    compact.write(iter(SOME), file)
-    data = file.getvalue()
-    for bit in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises((CorruptionError, FormatVersionError)):
-            _blocks(bytes(flipped))
+def test_every_flipped_bit_is_noticed() -> None:
+    for form, read in ((ndjson, _lines), (compact, _blocks)):
+        file = io.BytesIO()
+        form.write(iter(SOME), file)
+        data = file.getvalue()
+        for bit in range(8 * (len(data) - (form is ndjson))):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with pytest.raises((ImportDataError, CorruptionError, FormatVersionError)):
+                read(bytes(flipped))
     with pytest.raises(CorruptionError, match="goes on"):
         _blocks(data + b"\0")
 

@@ -21,6 +21,11 @@ def _opened(disk: SimulatedDisk, path: str, **options: object) -> Engine:
     return flin.engine.open(path, fs=disk, runner="inline", clock_ms=ManualClock(), **options)  # type: ignore[arg-type]
 
 
+def _records(db: Engine) -> list[Record]:
+    with db.snapshot() as snapshot:
+        return list(records(snapshot))
+
+
 def _fill(db: Engine) -> None:
     with ServerThread(store_of(db)) as server, redis.Redis(port=server.port) as client:
         client.set("string", "value", px=3_600_000)
@@ -61,16 +66,16 @@ def test_all_that_a_server_wrote() -> None:
     with _opened(disk, "/first") as first, _opened(disk, "/second") as second:
         _fill(first)
         first.flush()
-        exported = list(records(first))
+        exported = _records(first)
         adding = Import(second, "file")
         adding.add_all(exported)
         assert (adding.added, adding.expired) == (len(exported), 0)
-        assert list(records(second)) == exported
+        assert _records(second) == exported
         assert _dumped(second) == _dumped(first)
         assert first.verify() == second.verify() == []
         again = Import(second, "file")
         again.add_all(exported)
-        assert list(records(second)) == exported, "twice is once"
+        assert _records(second) == exported, "twice is once"
         assert second.verify() == []
 
 
@@ -80,7 +85,7 @@ def test_keys_are_replaced_whatever_they_held_and_expired_ones_are_left_out() ->
         _fill(db)
         now_ms = store_of(db).now_ms()
         adding = Import(db, "file")
-        dump = next(record.payload for record in records(db) if record.key == b"small hash")
+        dump = next(record.payload for record in _records(db) if record.key == b"small hash")
         adding.add_all(
             [
                 Record(b"hash", b"now a string"),
@@ -105,7 +110,7 @@ def test_a_collection_that_is_none(payload: bytes | None, kind: str, reason: str
     disk = SimulatedDisk()
     with _opened(disk, "/first") as db:
         _fill(db)
-        hashed = next(record.payload for record in records(db) if record.key == b"small hash")
+        hashed = next(record.payload for record in _records(db) if record.key == b"small hash")
         record = Record(b"k", hashed if payload is None else payload, kind, place="line 7")
         with pytest.raises(ImportDataError, match=reason) as raised:
             Import(db, "file").add(record)
@@ -130,4 +135,4 @@ def test_a_type_of_later_days() -> None:
     with _opened(disk, "/first") as db:
         store_of(db).commit({b"k": (b"value", 0, 99)})
         with pytest.raises(FormatVersionError, match="newer Flin"):
-            list(records(db))
+            _records(db)

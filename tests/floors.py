@@ -26,7 +26,7 @@ ENGINE: Final = [
     "typed_keys",
     "pairs mapping_views scan_iterator seekable_iterator codec",
     "feed aio_feed engine view batch snapshot transaction statistics verify writable_view updates closing expiring"
-    " prefixed typed put_options memoize range_size expiry_callback transactional",
+    " prefixed typed put_options memoize range_size prefix_sizes expiry_callback transactional",
     "aio_view aio_memoize",
     "aio_batch",
     "aio_transaction",

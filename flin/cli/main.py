@@ -15,6 +15,7 @@ from flin.cli import (
     check,
     checkpoint,
     compact,
+    du,
     dump,
     exit_code,
     export,
@@ -48,6 +49,7 @@ Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
   flin repair DIR           save what is left of a damaged database into a new one
   flin dump FILE            show a WAL segment, an SSTable or a manifest
   flin stats DIR            print the figures of a database, changing nothing
+  flin du DIR               print what its keys take on disk, by prefix
   flin compact DIR          make a database as small as possible
   flin bench                compare the speed of Flin with its peers"""
 
@@ -66,7 +68,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (
         *(serve, resize, checkpoint, backup, restore, export, importing, keys),
-        *(check, repair, dump, stats, compact, bench),
+        *(check, repair, dump, stats, du, compact, bench),
     ):
         module.add_parser(commands)
     return top

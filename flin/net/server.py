@@ -33,6 +33,7 @@ from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import BoundSockets, Listeners
 from flin.net.serve.neighbours import LineEnd, Neighbours
 from flin.net.serve.reaping import Reaping
+from flin.net.serve.watchman import Watchman
 from flin.net.settings.config import Config
 from flin.net.settings.file_limit import make_room
 from flin.net.settings.options import ServerOptions
@@ -131,6 +132,7 @@ class Server:
         recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
+        self._watchman = Watchman(services, self._cold)
         self.listeners = Listeners(self.options, services, self._cold, loop, self._bound)
         await self.listeners.open()
         self.port = self.listeners.port
@@ -148,6 +150,7 @@ class Server:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
         self._housekeeping.step()
         self.reaping.step()
+        self._watchman.step()
         if self._neighbours is not None:
             self._neighbours.beat()
 

@@ -41,6 +41,7 @@ class ServerClosure(IntFlag):
     MONITOR = 1  # somebody is shown every command
     PAUSE = 2  # CLIENT PAUSE
     SCRIPT = 4  # a long script runs in its thread: nothing else touches a database
+    NO_ROOM = 8  # commands that may need room are refused
 
 
 class Client(Link, Protocol):

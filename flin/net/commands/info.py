@@ -20,6 +20,7 @@ from flin.net.scripting.scripts import Scripts
 from flin.net.wire.replies import Slices, Verbatim
 
 if TYPE_CHECKING:
+    from flin.net.run.health import Health
     from flin.net.run.services import Services
 
 Figures = dict[str, Any]
@@ -336,8 +337,23 @@ def _flin(services: Services) -> Figures:
         "stall_reason": stall.reason or "",
         "corruption_errors": services.damage.errors,
         "corruption_last": services.damage.last,
+        **_health(services.health),
     }
     return figures | _flattened("engine", services.engine_statistics())
+
+
+def _health(health: Health) -> Figures:
+    """The disk, the clock, and what a person must act on: the names, and each with what to do."""
+    vitals = health.vitals
+    disk = {} if vitals.free_bytes is None else {"disk_free_bytes": vitals.free_bytes}
+    alarms = {f"alarm_{alarm.name.replace('-', '_')}": alarm.text for alarm in health.alarms}
+    return {
+        **disk,
+        "disk_reserve_bytes": vitals.reserve_bytes,
+        "clock_jumps": health.clock_jumps,
+        "alarms": ",".join(alarm.name for alarm in health.alarms),
+        **alarms,
+    }
 
 
 def _flattened(name: str, value: Any) -> Figures:

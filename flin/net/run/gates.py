@@ -87,6 +87,8 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
         context.services.long_script.check(command, is_queued=session.queue is not None and not command.is_unqueued)
     if command.is_write and not clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
+        if command.flags & Flag.DENYOOM:
+            context.services.room.check()
     if closed_by and closed_by & Closure.MONITOR:
         # As in Redis, where it is a kind of replica: it is never paused.
         if command.flags & (_MAY_WRITE | Flag.READONLY):

@@ -21,6 +21,7 @@ from flin.net.client.counters import Counters
 from flin.net.client.damage import Damage
 from flin.net.client.latency import Latency
 from flin.net.client.pause import Pause
+from flin.net.client.room import Room
 from flin.net.client.slowlog import Slowlog
 from flin.net.command.registry import every_command
 from flin.net.data.cursors import Cursors
@@ -30,6 +31,7 @@ from flin.net.messages.monitor import Monitors
 from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
+from flin.net.run.health import Health
 from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
 from flin.net.run.slot_gate import SlotGate
@@ -73,6 +75,8 @@ class Services:
     counters: Counters
     cursors: Cursors
     damage: Damage
+    room: Room
+    health: Health
     slowlog: Slowlog
     latency: Latency
     saving: Saving
@@ -175,6 +179,8 @@ def make_services(
         counters=counters,
         cursors=Cursors(store.now_ms()),
         damage=Damage(config.options.dir),
+        room=Room(clients),
+        health=Health(),
         slowlog=Slowlog(),
         latency=Latency(),
         saving=Saving(store, compact, call_soon, back_up),

@@ -436,6 +436,8 @@ class ScriptRun:
         if command.is_write and not self._writes_freely and not self._caller.services.clients.gates_open:
             try:
                 self._check_gate()
+                if command.flags & Flag.DENYOOM:
+                    self._caller.services.room.check()
             except CommandError as error:
                 return self._refused(command, str(error))
         misplaced = None if self._slots is None else self._slots.error(command, arguments)

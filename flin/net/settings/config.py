@@ -42,6 +42,7 @@ MIN_BULK_BYTES: Final = 512 << 10
 class Config:
     """The values in force. Those that may change at RUNNING are plain attributes, since they are read often."""
 
+    disk_reserve: int  # bytes
     maxclients: int
     protected_mode: bool
     timeout: int

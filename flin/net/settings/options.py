@@ -131,6 +131,9 @@ class ServerOptions:
         "", _FILE, "the key of an encrypted database: 64 hex digits, or 32 bytes", _IMMUTABLE)
     databases: int = _database(
         16, number(1, 16), "number of databases for SELECT", _IMMUTABLE)  # namespaces are set aside for so many
+    disk_reserve: int = _database(
+        256 << 20, _BYTES, "with less free on the disk, writes that need room are refused; 0: never", _RUNNING,
+        told="256mb")
     backup_dir: str = _database("", _DIR, "where SAVE and BGSAVE add a backup of the database", _PROTECTED)
     backup_keep: int = _database(0, number(0, 1_000_000), "how many of these backups stay; 0: all", _IMMUTABLE)
     hot_keys_share: float = _database(  # what the engine sets aside for hot values

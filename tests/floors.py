@@ -62,6 +62,7 @@ NET: Final = [
     "run/",
     "scripting/",
     "commands/",
+    "log_file pid_file",
     "serve/ diagnostics",
     "server",
 ]

@@ -32,7 +32,20 @@ def is_installed(name: str) -> bool:
 def command_of(name: str, port: int, directory: str) -> list[str]:
     """The command of a server; both have a WAL that is synced once a second."""
     if name == "flin":
-        return [sys.executable, "-m", "flin", "serve", "--port", str(port), "--dir", directory, "--sync", "interval"]
+        return [
+            sys.executable,
+            "-m",
+            "flin",
+            "serve",
+            "--config",
+            "",
+            "--port",
+            str(port),
+            "--dir",
+            directory,
+            "--sync",
+            "interval",
+        ]
     durable = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
     return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, *durable]
 

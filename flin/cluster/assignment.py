@@ -14,7 +14,7 @@ from typing import Any
 
 from flin.cluster.groups import Group
 from flin.net.cluster.topology import Node, Topology
-from flin.net.settings.options import ConfigError, ServerOptions
+from flin.net.settings.options import ROWS, ConfigError, ServerOptions, share_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,12 @@ class Report:
 
 
 def shared(options: ServerOptions) -> ServerOptions:
-    """The options of all workers. What is limited for the whole server is divided: memory, and clients. ConfigError if
+    """The options of all workers. What is limited for the whole server is divided: memory, clients. ConfigError if
     a share is too small."""
     count = options.workers
     try:
-        return replace(
-            options,
-            memory_limit=options.memory_limit // count,
-            maxclients=max(1, options.maxclients // count),
-            tls_maxclients=max(1, options.tls_maxclients // count),
-        ).check()
+        shares = {row.name: share_of(row, getattr(options, row.name), count) for row in ROWS.values()}
+        return replace(options, **shares).check()
     except ConfigError as error:
         raise ConfigError(f"for each of {count} workers: {error}") from error
 
@@ -76,6 +72,7 @@ def divided(
             dir=str(group.directory),
             backup_dir=options.backup_dir and str(Path(options.backup_dir, group.directory.name)),
             port=port,
+            pidfile="",
             tls_port=None if options.tls_port is None else tls_port,
             topology=Topology(nodes, group.number),
         )

@@ -210,11 +210,10 @@ class Fleet:
                 steps += [Note(f"{text}, so it is killed", is_error=True), Signal(number, signal.SIGKILL)]
         return steps
 
-    def hang_up(self) -> list[Step]:
-        """SIGHUP: certificates are to be read again. One that is still starting reads them anyway, and would die."""
-        return [
-            Signal(number, signal.SIGHUP) for number, member in enumerate(self.members) if member.state is State.READY
-        ]
+    def pass_on(self, number: int) -> list[Step]:
+        """SIGHUP, SIGUSR1: files are to be read, or opened, again. One that is still starting does so anyway, and would
+        die of it."""
+        return [Signal(each, number) for each, member in enumerate(self.members) if member.state is State.READY]
 
     def _give_up(self, problem: str) -> list[Step]:
         self.problem = problem

@@ -35,8 +35,11 @@ from flin.engine.options import Options, wall_clock_ms
 from flin.errors import LockedError, StorageError, WorkerError
 from flin.key_file import read_key
 from flin.net.cluster.board import Board, new_board
-from flin.net.diagnostics import Diagnostics, start_line
-from flin.net.settings.options import ServerOptions
+from flin.net.diagnostics import Diagnostics, database_line, start_line
+from flin.net.pid_file import pid_file
+from flin.net.settings.options import ConfigError, ServerOptions
+from flin.net.settings.reading import options_from_file
+from flin.net.settings.reloading import reloaded
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +56,12 @@ def supervise(options: ServerOptions) -> int:
     Raises ConfigError, LockedError, StorageError and what reading the groups raises, before any worker is started; and
     WorkerError if one cannot be started or does not end well."""
     options_of_all = shared(options)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # till it is passed on; `flin serve &` outlives its terminal
+    for number in (signal.SIGHUP, signal.SIGUSR1):  # till they are passed on; `flin serve &` outlives its terminal
+        signal.signal(number, signal.SIG_IGN)
     fs = OsFileSystem()
-    with Diagnostics("supervisor"), ExitStack() as held:
+    with Diagnostics(options, "supervisor") as diagnostics, ExitStack() as held:
         held.callback(_locked(fs, options.dir).release)
+        held.enter_context(pid_file(options.pidfile))
         groups = read_groups(options.dir)
         if groups:
             wait_for_locks(fs, groups, LOCK_SECONDS)
@@ -73,7 +78,7 @@ def supervise(options: ServerOptions) -> int:
             begin_group_backups(options.backup_dir, groups)
         board = new_board(len(groups))
         held.callback(os.close, board)
-        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock, board).run())
+        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock, board, diagnostics).run())
 
 
 def _key_in(path: str) -> bytes:
@@ -110,9 +115,16 @@ class Supervisor:
     """One run, on an event loop. It owns neither the sockets nor the locks nor the board."""
 
     def __init__(
-        self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets], lock: int, board: int
+        self,
+        options: ServerOptions,
+        groups: Sequence[Group],
+        sockets: Sequence[WorkerSockets],
+        lock: int,
+        board: int,
+        diagnostics: Diagnostics,
     ) -> None:
         self._options = options
+        self._diagnostics = diagnostics
         self._groups = groups
         self._sockets = sockets
         self._lock = lock
@@ -132,7 +144,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, lambda: self._take(self._fleet.stop()))
         # As without workers: the end of the terminal does not end the server.
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._take(self._fleet.hang_up()))
+        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._reopen)
         self._take(self._fleet.begin())
         try:
             problem = await self._finished
@@ -142,6 +155,26 @@ class Supervisor:
         if problem:
             raise WorkerError(problem)
         return 0
+
+    def _hang_up(self) -> None:
+        """Workers read the file again, and say what came of it; one that is started later is told what they know."""
+        self._take(self._fleet.pass_on(signal.SIGHUP))
+        path = self._options.config_file
+        if not path:
+            return
+        try:
+            values = options_from_file(path).file_values
+        except (ConfigError, OSError):  # which the workers log, and change nothing either
+            return
+        found = reloaded(self._options, values)
+        self._options = found.options
+        self._of_workers = tuple(reloaded(each, values).options for each in self._of_workers)
+        if "log_level" in found.changes:
+            self._diagnostics.set_level(found.options.log_level)
+
+    def _reopen(self) -> None:
+        self._diagnostics.reopen()
+        self._take(self._fleet.pass_on(signal.SIGUSR1))
 
     def _take(self, steps: Iterable[Step]) -> None:
         try:
@@ -213,6 +246,5 @@ class Supervisor:
             "TLS ports": [each.tls_port for each in self._sockets if each.tls_port],
         }
         places = ", ".join(f"{hosts} {kind} {' '.join(map(str, ports))}" for kind, ports in numbers.items() if ports)
-        what = f"directory {self._options.dir}, {len(self._groups)} workers, sync {self._options.sync}"
-        what += self._options.config_file and f", configuration {self._options.config_file}"
-        print(start_line(places, what, self._recovered, time.monotonic() - self._began), flush=True)
+        seconds = time.monotonic() - self._began
+        self._diagnostics.announce(start_line(places, database_line(self._options), self._recovered, seconds))

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -26,7 +26,8 @@ from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.key_file import read_key
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
-from flin.net.diagnostics import Diagnostics, start_line
+from flin.net.diagnostics import Diagnostics, database_line, start_line
+from flin.net.pid_file import pid_file
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
@@ -37,6 +38,7 @@ from flin.net.serve.watchman import Watchman
 from flin.net.settings.config import Config
 from flin.net.settings.file_limit import make_room
 from flin.net.settings.options import ServerOptions
+from flin.net.settings.reloading import reload
 
 uvloop: Any
 try:
@@ -229,15 +231,18 @@ def serve(
     options.check()
     # If the terminal of `flin serve &` closes, the server stays, as redis-server does. The helpers inherit this.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _keep_freed_memory(options.memory_limit)
 
-    def announce(server: Server, recovered: int, seconds: float) -> None:
-        place = f"directory {options.dir}, sync {options.sync}"
-        place += options.config_file and f", configuration {options.config_file}"
-        print(start_line(server.listeners.places, place, recovered, seconds) + remark, flush=True)
+    with Diagnostics(options, name) as diagnostics:
 
-    with Diagnostics(name):
-        serving = _serve(options, bound or BoundSockets(), line_end, when_ready or announce, attend or _alone)
+        def announce(server: Server, recovered: int, seconds: float) -> None:
+            line = start_line(server.listeners.places, database_line(options), recovered, seconds)
+            diagnostics.announce(line + remark)
+
+        serving = _serve(
+            options, bound or BoundSockets(), line_end, when_ready or announce, attend or _alone, diagnostics
+        )
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(serving)
@@ -250,11 +255,18 @@ async def _alone(server: Server, engine: Any) -> AsyncIterator[None]:
 
 
 async def _serve(
-    options: ServerOptions, bound: BoundSockets, line_end: LineEnd | None, when_ready: WhenReady, attend: Attend
+    options: ServerOptions,
+    bound: BoundSockets,
+    line_end: LineEnd | None,
+    when_ready: WhenReady,
+    attend: Attend,
+    diagnostics: Diagnostics,
 ) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
+    pids = ExitStack()
     try:
+        pids.enter_context(pid_file(options.pidfile))
         store = store_of(engine)
         server = Server(options, store, bound, line_end)
         await server.start(engine.stats, Expiring(store).steps, engine.compact, partial(_back_up, engine, options))
@@ -262,8 +274,10 @@ async def _serve(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)
-        if options.tls_port is not None:
-            loop.add_signal_handler(signal.SIGHUP, server.listeners.reload)
+        if options.config_file or options.tls_port is not None:
+            loop.add_signal_handler(signal.SIGHUP, _hang_up, server)
+        loop.add_signal_handler(signal.SIGUSR1, diagnostics.reopen)
+        server.services.config.on_log_level = diagnostics.set_level
         async with attend(server, engine):
             when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
             _tune_interpreter()
@@ -273,7 +287,15 @@ async def _serve(
     finally:
         # In a thread: signals are still handled, and a second one changes nothing.
         await asyncio.get_running_loop().run_in_executor(None, engine.close)
+        pids.close()
     return 0
+
+
+def _hang_up(server: Server) -> None:
+    """SIGHUP: the configuration and the certificates are read again."""
+    if server.options.config_file:
+        reload(server.services.config)
+    server.listeners.reload()
 
 
 def _open_engine(options: ServerOptions) -> Any:

@@ -158,7 +158,7 @@ class ServedServer:
 
     def _command(self) -> list[str]:
         boot = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(self._folder), str(os.getpid())]
-        words = ["--port", str(self.port), "--dir", str(self.directory)]
+        words = ["--config", "", "--port", str(self.port), "--dir", str(self.directory)]  # not the program's own file
         words += [] if self.socket is None else ["--unixsocket", str(self.socket)]
         return [*boot, "serve", *words, *self._words]
 

@@ -174,12 +174,12 @@ def test_those_that_do_not_end_are_killed() -> None:
     assert made.expire() == []
 
 
-def test_hang_up_reaches_those_that_are_ready() -> None:
+def test_signals_reach_those_that_are_ready() -> None:
     made = ready(3)
     made.note_end(1, KILLED, 0.0)
-    assert made.hang_up() == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
+    assert made.pass_on(signal.SIGHUP) == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
     made.note_started(1)
-    assert made.hang_up() == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
+    assert made.pass_on(signal.SIGHUP) == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_a_group_that_is_open_elsewhere(tmp_path: Path, monkeypatch: pytest.Monk
         (("--dir", "plain", "--workers", "2"), "plain is a database for one process: copy it with flin resize plain"),
         (("--dir", "groups"), "groups is for 2 workers: use --workers 2, or copy it with flin resize"),
         (("--dir", "groups", "--workers", "3"), "groups is for 2 workers: use --workers 2"),
-        (("--dir", "new", "--workers", "0"), "workers is 0, it must be from 1 to"),
+        (("--dir", "new", "--workers", "0"), "--workers is '0', it must be from 1 to"),
         (("--dir", "new", "--workers", "2", "--unixsocket", "s"), "--unixsocket cannot be had with --workers"),
         (("--dir", "groups", "--workers", "2", "--shards", "4"), "groups/group-00 has 1 shards, which is fixed"),
     ],

@@ -23,6 +23,7 @@ from flin.net.settings.parameter import (
     memory_size,
     yes_or_no,
 )
+from flin.net.settings.redis_names import LEVELS
 from flin.net.settings.redis_parameters import without_effect
 from flin.net.settings.row import Change, Row
 from flin.objects.thresholds import Thresholds
@@ -75,6 +76,7 @@ class Config:
         self.on_password: Callable[[bytes], None] = _nobody_listens
         """Called with the new password by CONFIG SET requirepass: it is the default user's, not kept here."""
         self.is_password_changed = False
+        self.on_log_level: Callable[[str], None] = _nobody_listens
         self._output_limits: dict[bytes, OutputLimit] = parse_limits(DEFAULT_LIMITS.encode())
         for row in ROWS.values():
             if row.change is Change.RUNNING:
@@ -105,6 +107,15 @@ class Config:
     def event_classes(self, classes: EventClass) -> None:
         self._event_classes = classes
         self.notified = int(heard(classes))  # a plain number: each command tests it while one is on
+
+    @property
+    def log_level(self) -> bytes:
+        return self._log_level
+
+    @log_level.setter
+    def log_level(self, level: bytes) -> None:
+        self._log_level = level
+        self.on_log_level(level.decode())
 
     @property
     def output_limits(self) -> dict[bytes, OutputLimit]:
@@ -166,7 +177,7 @@ TIMED_MICROSECONDS: Final = 1000
 """Every command is timed if SLOWLOG's threshold is below this; one of constant work takes a few microseconds."""
 
 
-def _nobody_listens(password: bytes) -> None:
+def _nobody_listens(value: object) -> None:
     pass
 
 
@@ -190,6 +201,8 @@ def _parameter(row: Row) -> Parameter[Config]:
     refusal = None if row.change is Change.AT_START else row.change.value
     return Parameter(show, kind.raw, refusal=refusal)
 
+
+_REDIS_LEVELS: Final = {b"debug": b"debug", b"info": b"notice", b"warning": b"warning", b"error": b"warning"}
 
 _POLICIES: Final = (
     "volatile-lru",
@@ -215,6 +228,11 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     ),
     b"maxmemory": constant(b"0", memory_size),
     b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
+    b"loglevel": Parameter(
+        lambda config: _REDIS_LEVELS[config.log_level],
+        choice_of(*LEVELS),
+        lambda config, level: setattr(config, "log_level", LEVELS[level.decode()].encode()),
+    ),
     b"proto-max-bulk-len": Parameter(lambda config: b"%d" % config.longest_bulk_bytes, memory_size),
     b"save": constant(b""),
 }

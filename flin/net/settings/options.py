@@ -37,6 +37,7 @@ from flin.objects.hyperloglog import DEFAULT_SPARSE_MAX_BYTES
 
 SYNC_MODES: Final = ("always", "interval", "never")
 DEBUG_COMMAND: Final = ("no", "yes", "local")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
 TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
 
@@ -61,6 +62,7 @@ _tls: Final = partial(option, Section.TLS)
 _access: Final = partial(option, Section.ACCESS)
 _clients: Final = partial(option, Section.CLIENTS)
 _http: Final = partial(option, Section.HTTP)
+_logs: Final = partial(option, Section.LOGS)
 _observing: Final = partial(option, Section.OBSERVING)
 _scripts: Final = partial(option, Section.SCRIPTS)
 _collections: Final = partial(option, Section.COLLECTIONS)
@@ -119,7 +121,8 @@ class ServerOptions:
     dir: str = _database("flin-data", text("DIR", "a path", _directory), "the database's directory", _PROTECTED)
     sync: SyncMode = _database("interval", choice(*SYNC_MODES), "when writes are made durable")  # noqa: RUF009
     memory_limit: int = _database(
-        1 << 30, size(16 << 20, 1 << 50), "memory for memtables, caches and helpers together", told="1gb")
+        1 << 30, size(16 << 20, 1 << 50), "memory for memtables, caches and helpers together", told="1gb",
+        is_divided=True)
     shards: int | None = _database(
         None, number(1, MAX_SHARDS), "a power of two; fixed when the database is created", _IMMUTABLE, told="1")
     value_threshold: int = _database(
@@ -171,7 +174,7 @@ class ServerOptions:
     tls_ciphers: str = _tls("", text("LIST"), "ciphers of TLS 1.2, in OpenSSL's words", told="Python's choice")
     # At 23 KB an idle connection 94 MB, a third of the clients' share of the default memory.
     tls_maxclients: int = _tls(
-        4096, _CLIENTS, "maximum number of TLS connections", _RUNNING)
+        4096, _CLIENTS, "maximum number of TLS connections", _RUNNING, is_divided=True)
 
     requirepass: str = _access(
         "", text("PASSWORD"), "clients must send it with AUTH", _RUNNING, place="password", is_secret=True)
@@ -186,7 +189,7 @@ class ServerOptions:
         "no", choice(*DEBUG_COMMAND), "who may send DEBUG; for tests", _IMMUTABLE)
 
     maxclients: int = _clients(
-        10_000, _CLIENTS, "maximum number of connections", _RUNNING, check_running=check_clients)
+        10_000, _CLIENTS, "maximum number of connections", _RUNNING, check_running=check_clients, is_divided=True)
     timeout: int = _clients(0, duration("s", 0, _DAYS), "close clients that are idle this long; 0: never", _RUNNING)
     request_timeout: int = _clients(
         30, duration("s", 1, _DAYS), "close clients whose request stays incomplete this long")
@@ -202,6 +205,12 @@ class ServerOptions:
     http_token_file: str = _http(
         "", _FILE, "a token of at least 16 characters: who has it may change something by HTTP", _PROTECTED)
     http_hosts: str = _http("", text("NAMES"), "further names of the page's host, such as db1.example.com", _IMMUTABLE)
+
+    logfile: str = _logs(
+        "", _FILE, "where messages are appended; SIGUSR1 opens it anew", _IMMUTABLE, told="standard error")
+    log_level: str = _logs("info", choice(*LOG_LEVELS), "the least of the messages", _RUNNING)
+    log_format: str = _logs("text", choice("text", "json"), "lines for people, or an object a line", _IMMUTABLE)
+    pidfile: str = _logs("", _FILE, "holds the process's number while it serves", _IMMUTABLE)
 
     slowlog_log_slower_than: int = _observing(
         10_000, duration("us", -1, 1 << 62), "put slower commands into the slow log; -1: none", _RUNNING)
@@ -299,6 +308,11 @@ def check_value(row: Row, value: object) -> None:
         row.kind.check(value)
     except ValueError as error:
         raise ConfigError(wrong(row, row.name, value, error)) from None
+
+
+def share_of(row: Row, value: Any, workers: int) -> Any:
+    """A worker's value of an option, given the server's. 0 stays 0: no bound, or none of it."""
+    return max(1, value // workers) if row.is_divided and value else value
 
 
 def wrong(row: Row, name: str, value: object, error: ValueError) -> str:

@@ -17,7 +17,6 @@ _NO_SNAPSHOT: Final = (
 )
 _NO_EVICTION: Final = "--memory-limit bounds memory; data beyond it stays on disk, and nothing is evicted"
 _FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
-_STDERR: Final = "messages go to stderr: redirect it to a file (2>> flin.err)"
 _IN_A_FILE: Final = "users are lines of a file: see --aclfile"
 
 HINTS: Final = {
@@ -33,10 +32,7 @@ HINTS: Final = {
     "maxmemory": _NO_EVICTION,
     "maxmemory-policy": _NO_EVICTION,
     "supervised": _FOREGROUND,
-    "pidfile": _FOREGROUND,
-    "logfile": _STDERR,
-    "loglevel": _STDERR,
-    "syslog-enabled": _STDERR,
+    "syslog-enabled": "see --logfile",
     "replicaof": "Flin does not replicate",
     "slaveof": "Flin does not replicate",
     "cluster": "a cluster on one machine is made by --workers",
@@ -82,9 +78,13 @@ def _renamed(option: str, words: dict[str, str]) -> Translate:
     return translate
 
 
+LEVELS: Final = {"debug": "debug", "verbose": "debug", "notice": "info", "warning": "warning"}
+"""Redis's, and Flin's."""
+
 UNDERSTOOD: Final[dict[str, Translate]] = {
     "appendonly": _always("yes", _MADE_DURABLE),
     "appendfsync": _renamed("sync", {"always": "always", "everysec": "interval", "no": "never"}),
+    "loglevel": _renamed("log_level", LEVELS),
     "save": _always("", _NO_SNAPSHOT),
     "daemonize": _always("no", _FOREGROUND),
 }

@@ -28,7 +28,7 @@ _IMMUTABLE: Final = """
 always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
 bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-port 0; daemonize no;
 disable-thp yes; enable-module-command no; enable-protected-configs no; io-threads 1;
-io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
+io-threads-do-reads no; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
 slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis
 """
 
@@ -77,7 +77,6 @@ tls-dh-params-file
 
 _CHOICES: Final = {
     "cluster-preferred-endpoint-type": ("ip", "ip", "hostname", "unknown-endpoint"),
-    "loglevel": ("notice", "debug", "verbose", "notice", "warning"),
     "oom-score-adj": ("no", "no", "yes", "relative", "absolute"),
     "propagation-error-behavior": ("ignore", "ignore", "panic", "panic-on-replicas"),
     "repl-diskless-load": ("disabled", "disabled", "on-empty-db", "swapdb"),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from flin.net.settings.config import PARAMETERS, Config
 from flin.net.settings.literal import literal
-from flin.net.settings.options import ConfigError, ServerOptions
+from flin.net.settings.options import ROWS, ConfigError
 from flin.net.settings.reading import option_of, options_from_text, text_of
 from flin.net.settings.whole_file import write_whole
 
@@ -56,15 +56,12 @@ def edited(config: Config, before: str, path: str) -> str:
 def changed(config: Config, other: Config) -> dict[str, str]:
     """The parameters that CONFIG SET may change and whose values differ: the name in the file, the value as TOML."""
     changes = {}
-    seen: set[int] = set()
-    for name, parameter in PARAMETERS.items():
-        if parameter.apply is None or id(parameter) in seen:  # the second name of one that is there
-            continue
-        seen.add(id(parameter))
-        value = parameter.show(config)
-        if value != parameter.show(other):
-            field = name.decode().replace("-", "_")
-            changes[field] = _literal(value.decode("utf-8", "surrogateescape"), getattr(ServerOptions(), field, None))
+    for row in ROWS.values():
+        if row.is_running:
+            parameter = PARAMETERS[row.parameters[0]]
+            value = parameter.show(config)
+            if value != parameter.show(other):
+                changes[row.name] = _literal(value.decode("utf-8", "surrogateescape"), row.default)
     return changes
 
 

@@ -37,6 +37,7 @@ class Section(Enum):
     ACCESS = "Access"
     CLIENTS = "Clients"
     HTTP = "HTTP"
+    LOGS = "Log and process"
     OBSERVING = "Observing"
     SCRIPTS = "Scripts and messages"
     COLLECTIONS = "Collections: when OBJECT ENCODING calls them large"
@@ -61,6 +62,8 @@ class Row:
     """The default in words, if its value says little."""
     is_secret: bool = False
     """Neither shown nor repeated in an error."""
+    is_divided: bool = False
+    """It is for the whole server: each worker has its share."""
     is_repeated: bool = False
     """The command line may give several."""
     name: str = ""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Raises OSError; the old file is whole then. The new one is only readable for its owner, unless the old one was
-    for others."""
+def write_whole(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Raises OSError; the old file is whole then. mode: the permissions of a new one; an old one's stay."""
     directory = os.path.dirname(path) or "."
     beside = f"{path}.{os.getpid()}.tmp"
-    mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o600
+    mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else mode
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(data)

@@ -110,6 +110,15 @@ class WrongKeyError(EncryptionError):
         self.path = path
 
 
+class PeerError(FlinError):
+    """A server that keys are moved from or to (`flin import`) cannot be reached, refuses a command, or is gone."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
 class WorkerError(FlinError):
     """A worker of `flin serve --workers` cannot be started, or did not end well; the text says which, and why."""
 

@@ -70,12 +70,14 @@ NET: Final = [
 
 
 TRANSFER: Final = [
-    "record",
-    "ndjson rdb_file command_file",
+    "record place sample",
+    "ndjson rdb_file command_file link",
     "compact",
     "frozen",
     "exporting importing",
-    "files",
+    "files server_source",
+    "server_target directory_target",
+    "moving",
 ]
 """Of flin.transfer."""
 

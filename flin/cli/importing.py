@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from flin.cli import exit_code
+from flin.address import is_address
+from flin.cli import exit_code, moving
 from flin.cli.closed import opened
 from flin.cli.export import STANDARD
 from flin.cli.parsing import (
@@ -22,6 +23,7 @@ from flin.cli.parsing import (
     maybe_key,
     new_directory,
 )
+from flin.cli.peer import add_tls_options
 from flin.cli.ticker import Ticker
 from flin.cluster.groups import read_groups
 from flin.cluster.staging import Staging
@@ -32,7 +34,7 @@ from flin.errors import FlinError
 if TYPE_CHECKING:
     from flin.transfer.importing import Import
 
-SUMMARY = "make a database of an export"
+SUMMARY = "make a database of an export, of Redis's files, or of the keys of a running server"
 DETAILS = """\
 Reads what `flin export` has written, in any format but resp, lines of JSON that another program wrote (docs/export.md),
 or a dump.rdb of Redis, into DIR, an empty or absent directory. All of it is imported or nothing: the first line or item
@@ -43,32 +45,52 @@ keys that are there stay as they are. If that is interrupted, the keys before ar
 changes nothing but the rest.
 
 An export that was cut, or changed since, is noticed by its last line. With --partial what comes before the first
-damaged place is imported nevertheless."""
+damaged place is imported nevertheless.
+
+SOURCE may be a running server: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss://… by TLS, unix:///PATH?db=N.
+Its keys are read by SCAN and DUMP, of all databases if none is named, while it goes on working. The password may be in
+REDISCLI_AUTH. An import that is interrupted goes on where it was when the same command is given again: a file beside
+DIR says how far it is. At the end the number of keys and 1,000 values are compared. Then DIR may be such a URL, too:
+that server gets the keys by RESTORE (docs/moving/redis.md)."""
 EXAMPLES = """\
   flin import data.ndjson data
   gunzip -c data.ndjson.gz | flin import - data
   flin import more.ndjson data --merge
-  flin import /var/lib/redis/dump.rdb data"""
+  flin import /var/lib/redis/dump.rdb data
+  flin import redis://localhost:6379 data
+  flin import rediss://mover:secret@old.example:6379/0 redis://localhost:6380 --match 'user:*' --replace"""
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "import", run, SUMMARY, DETAILS, EXAMPLES)
-    parser.add_argument("file", metavar="FILE", help="the file to read; - for the standard input")
-    parser.add_argument("directory", metavar="DIR", help="the new database's directory, empty or absent")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="the file to read, - for the standard input; or the URL of a server"
+    )
+    parser.add_argument(
+        "directory", metavar="DIR", help="the new database's directory, empty or absent; or the URL of a server"
+    )
     add_key_option(parser)
     parser.add_argument(
-        "--partial", action="store_true", help="import what comes before the place at which FILE is cut or damaged"
+        "--partial", action="store_true", help="import what comes before the place at which SOURCE is cut or damaged"
     )
     there = parser.add_mutually_exclusive_group()
     there.add_argument(
         "--merge", "--replace", action="store_true", help="add to the database in DIR; keys that are there are replaced"
     )
     there.add_argument("--skip", action="store_true", help="the same; keys that are there stay as they are")
+    server = parser.add_argument_group("of a server")
+    server.add_argument("--match", metavar="PATTERN", help="only keys of this pattern, as SCAN takes it")
+    server.add_argument("--state", metavar="FILE", help="where an import stands (default: beside DIR, DIR.import)")
+    add_tls_options(server)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if is_address(arguments.source):
+        return moving.run(arguments)
+    if arguments.match is not None or arguments.state is not None:
+        raise UsageError("--match and --state are for the keys of a running server")
     key = maybe_key(arguments.encryption_key_file)
-    with input_of(arguments.file) as file:
+    with input_of(arguments.source) as file:
         if arguments.merge or arguments.skip:
             directory = database_directory(arguments.directory)
             if read_groups(directory):
@@ -90,9 +112,9 @@ def add(file: IO[bytes], arguments: argparse.Namespace, directory: str, shown: s
     from flin.transfer.files import items_of, up_to_damage  # what the server is made of: others do without
     from flin.transfer.importing import Import
 
-    path: str = arguments.file
+    path: str = arguments.source
     with opened(directory, key, create=True) as database:
-        adding = Import(database, path, skips=arguments.skip)
+        adding = Import(database, path, skips=arguments.skip, is_new=directory != shown)
         items = items_of(file, path)
         if arguments.partial:
             items = up_to_damage(items, lambda error: print(f"flin: {error}; imported up to there", file=sys.stderr))

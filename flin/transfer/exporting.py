@@ -49,10 +49,11 @@ def records(snapshot: Snapshot) -> Iterator[Record]:
     for keyspace in databases.keyspaces:
         for keys, entries in keyspace.pages(values=True):
             for key, entry in zip(keys, entries, strict=True):
-                yield _record(keyspace, key, entry)
+                yield record_of_entry(keyspace, key, entry)
 
 
-def _record(keyspace: Keyspace, key: bytes, entry: Live) -> Record:
+def record_of_entry(keyspace: Keyspace, key: bytes, entry: Live) -> Record:
+    """The record of a key. FormatVersionError for a type of a newer Flin."""
     if type(entry) is bytes:
         return Record(key, entry, database=keyspace.database)
     assert type(entry) is tuple

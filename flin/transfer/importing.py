@@ -12,7 +12,9 @@ from flin.errors import CommandError, ImportDataError, LimitError, PayloadError
 from flin.net.batch.namespaces import MAX_DATABASES
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
-from flin.net.data.rdb_values import put
+from flin.net.data.keyspace import Keyspace
+from flin.net.data.rdb_values import put, size_of
+from flin.objects.limits import MAX_PACKED_BYTES
 from flin.rdb import dump
 from flin.rdb.value import Value
 from flin.transfer.record import KIND_OF, STRING, Item, Library, Record
@@ -45,8 +47,9 @@ class _Raising:
 class Import:
     """`add` items, then `end`; `added`, `expired` and `skipped` count keys, `libraries` those of functions."""
 
-    def __init__(self, engine: Engine, path: str, *, skips: bool = False) -> None:
-        """path: of the file, for errors. skips: keys and libraries that are there stay as they are."""
+    def __init__(self, engine: Engine, path: str, *, skips: bool = False, is_new: bool = False) -> None:
+        """path: of the file, for errors. skips: keys and libraries that are there stay as they are. is_new: the
+        database is empty, so that it is not asked for what a string replaces."""
         self._path: Final = path
         self._store: Final = _Raising(store_of(engine))
         self._pending: Final = Pending(self._store)
@@ -57,6 +60,8 @@ class Import:
         self.skipped = 0
         self.libraries = 0
         self._skips: Final = skips
+        self._is_new: Final = is_new
+        self._perhaps_spread: set[tuple[int, bytes]] = set()  # collections that were added to an empty database
 
     def add_all(self, items: Iterable[Item]) -> None:
         """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection or library
@@ -88,10 +93,9 @@ class Import:
             self.expired += 1
             return
         if record.database >= MAX_DATABASES:
-            reason = f"{record.key!r} is in the database {record.database}: Flin has {MAX_DATABASES}, from 0 on"
-            raise ImportDataError(self._path, record.place, reason)
+            raise self._no_such_database(record)
         keyspace = self._databases.keyspaces[record.database]
-        before = keyspace.entry(record.key)
+        before = None if self._has_nothing_to_replace(record) else keyspace.entry(record.key)
         if before is not None and self._skips:
             self.skipped += 1
             return
@@ -105,9 +109,32 @@ class Import:
                 keyspace.note_gone(before)
                 keyspace.delete(record.key)
             put(keyspace, record.key, value, record.expires_at_ms)
+            if self._is_new and (record.kind == "stream" or size_of(value) > MAX_PACKED_BYTES):
+                self._perhaps_spread.add((record.database, record.key))
         self.added += 1
         if self._pending.is_full:
             self._commit()
+
+    def _has_nothing_to_replace(self, record: Record) -> bool:
+        """Whether it is a string, and the key has no entry, or one that is simply overwritten."""
+        return self._is_new and record.kind == STRING and (record.database, record.key) not in self._perhaps_spread
+
+    def add_strings(self, database: int, keys: list[bytes], texts: list[bytes]) -> None:
+        """Add strings that do not expire: half the work for each."""
+        spread = self._perhaps_spread
+        if not self._is_new or (spread and any((database, key) in spread for key in keys)):
+            for key, text in zip(keys, texts, strict=True):
+                self._add(Record(key, text, database=database))
+            return
+        if database >= MAX_DATABASES:
+            raise self._no_such_database(Record(keys[0], b"", database=database))
+        self._databases.keyspaces[database].put_values(keys, texts)
+        self.added += len(keys)
+        self._commit()
+
+    def _no_such_database(self, record: Record) -> ImportDataError:
+        reason = f"{record.key!r} is in the database {record.database}: Flin has {MAX_DATABASES}, from 0 on"
+        return ImportDataError(self._path, record.place, reason)
 
     def _decoded(self, record: Record) -> Value:
         if record.value is not None:
@@ -119,6 +146,22 @@ class Import:
         if KIND_OF[type(value)] != record.kind:
             raise ImportDataError(self._path, record.place, f"the value of {record.key!r} is no {record.kind}")
         return value
+
+    def keyspace(self, database: int) -> Keyspace:
+        """What was added, and was there, as clients see it."""
+        return self._databases.keyspaces[database]
+
+    def count(self, database: int) -> int:
+        """The exact number of keys."""
+        counting = self.keyspace(database).count()
+        while True:
+            try:
+                wait = next(counting)
+            except StopIteration as end:
+                number: int = end.value
+                return number
+            if wait is not None:
+                wait()
 
     def end(self) -> None:
         """Make all of it durable."""

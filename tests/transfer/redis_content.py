@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flin.rdb.value import Value
+from flin.testing.process import wait_until
 from tests.net.raw_client import RawClient
 from tests.rdb.server import JudgingClient, in_order
 from tests.rdb.test_redis import KEY, LARGE, SMALL, SPREAD, STREAMS
@@ -39,9 +40,10 @@ def fill(port: int) -> int:
 
 
 def content(port: int) -> Content:
-    """The value and the expiry of every key of every database."""
+    """The value and the expiry of every key of every database, once it has read its files."""
     found: Content = {}
     with JudgingClient(port) as client:
+        wait_until(lambda: client.call(b"PING").payload == b"PONG", "the files are loaded")
         for database in range(16):
             client.ask(b"SELECT", b"%d" % database)
             keys = client.ask(b"KEYS", b"*")

@@ -62,7 +62,7 @@ NET: Final = [
     "run/",
     "scripting/",
     "commands/",
-    "log_file pid_file",
+    "log_file pid_file service_manager",
     "serve/ diagnostics",
     "server",
 ]

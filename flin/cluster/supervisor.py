@@ -37,6 +37,7 @@ from flin.key_file import read_key
 from flin.net.cluster.board import Board, new_board
 from flin.net.diagnostics import Diagnostics, database_line, start_line
 from flin.net.pid_file import pid_file
+from flin.net.service_manager import ServiceManager
 from flin.net.settings.options import ConfigError, ServerOptions
 from flin.net.settings.reading import options_from_file
 from flin.net.settings.reloading import reloaded
@@ -136,17 +137,19 @@ class Supervisor:
         self._lines = Lines()
         self._recovered = 0
         self._began = time.monotonic()
+        self._manager = ServiceManager()
 
     async def run(self) -> int:
         """Raises WorkerError."""
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[str] = self._loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, lambda: self._take(self._fleet.stop()))
+            self._loop.add_signal_handler(number, self._stop)
         # As without workers: the end of the terminal does not end the server.
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self._loop.add_signal_handler(signal.SIGUSR1, self._reopen)
         self._take(self._fleet.begin())
+        self._manager.keep_watch(self._loop)
         try:
             problem = await self._finished
         finally:
@@ -155,6 +158,10 @@ class Supervisor:
         if problem:
             raise WorkerError(problem)
         return 0
+
+    def _stop(self) -> None:
+        self._manager.stopping()
+        self._take(self._fleet.stop())
 
     def _hang_up(self) -> None:
         """Workers read the file again, and say what came of it; one that is started later is told what they know."""
@@ -247,4 +254,6 @@ class Supervisor:
         }
         places = ", ".join(f"{hosts} {kind} {' '.join(map(str, ports))}" for kind, ports in numbers.items() if ports)
         seconds = time.monotonic() - self._began
-        self._diagnostics.announce(start_line(places, database_line(self._options), self._recovered, seconds))
+        line = start_line(places, database_line(self._options), self._recovered, seconds)
+        self._diagnostics.announce(line)
+        self._manager.ready(line)

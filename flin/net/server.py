@@ -35,6 +35,7 @@ from flin.net.serve.listeners import BoundSockets, Listeners
 from flin.net.serve.neighbours import LineEnd, Neighbours
 from flin.net.serve.reaping import Reaping
 from flin.net.serve.watchman import Watchman
+from flin.net.service_manager import ServiceManager
 from flin.net.settings.config import Config
 from flin.net.settings.file_limit import make_room
 from flin.net.settings.options import ServerOptions
@@ -234,15 +235,16 @@ def serve(
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _keep_freed_memory(options.memory_limit)
 
+    manager = ServiceManager()
     with Diagnostics(options, name) as diagnostics:
 
         def announce(server: Server, recovered: int, seconds: float) -> None:
-            line = start_line(server.listeners.places, database_line(options), recovered, seconds)
-            diagnostics.announce(line + remark)
+            line = start_line(server.listeners.places, database_line(options), recovered, seconds) + remark
+            diagnostics.announce(line)
+            manager.ready(line)
 
-        serving = _serve(
-            options, bound or BoundSockets(), line_end, when_ready or announce, attend or _alone, diagnostics
-        )
+        ready, attending = when_ready or announce, attend or _alone
+        serving = _serve(options, bound or BoundSockets(), line_end, ready, attending, diagnostics, manager)
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(serving)
@@ -261,6 +263,7 @@ async def _serve(
     when_ready: WhenReady,
     attend: Attend,
     diagnostics: Diagnostics,
+    manager: ServiceManager,
 ) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
@@ -281,8 +284,10 @@ async def _serve(
         async with attend(server, engine):
             when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
             _tune_interpreter()
+            manager.keep_watch(loop)
             await server.wait()
             logger.info("stopping")
+            manager.stopping()
             await server.stop()
     finally:
         # In a thread: signals are still handled, and a second one changes nothing.

@@ -177,9 +177,9 @@ class AsyncView:
         a reader thread reads the next few pages."""
         pages: Iterator[Page] | None = None
         while start < stop and left > 0:
-            if pages is None:
-                pages = frozen._pages(start, stop, reverse, None, values=values, wait=False)
             try:
+                if pages is None:  # to begin it is enough to meet a table that is not open
+                    pages = frozen._pages(start, stop, reverse, None, values=values, wait=False)
                 stored = [*islice(pages, 1)]
             except ColdRead:
                 stored = await self._in_reader(partial(_some_pages, frozen, start, stop, reverse, values))

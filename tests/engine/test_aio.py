@@ -67,6 +67,27 @@ def test_it_reads_what_an_engine_reads(run: Run, coldness: str) -> None:
     run(main())
 
 
+def test_a_scan_of_tables_that_are_not_open_yet(run: Run) -> None:
+    """To learn of range deletes in a table, it must be opened: that waits for the disk, too."""
+
+    async def main() -> None:
+        async with await opened() as db:
+            await db.put_many({b"a": b"1", b"b": b"2"})
+            await db.compact()
+            await db.delete_range(b"b", b"c")
+            await db.put(b"c", b"3")
+            await db.flush()
+            for reverse in (False, True):
+                for run_of_tables in db._store.state.runs[0]:
+                    run_of_tables._deleted = None
+                    for table in run_of_tables.tables:
+                        table.state = None
+                there = [(b"a", b"1"), (b"c", b"3")]
+                assert await listed(db.scan(reverse=reverse)) == (there[::-1] if reverse else there)
+
+    run(main())
+
+
 async def _reads(view: Any, there: dict[bytes, bytes]) -> None:
     ordered = dict(sorted(there.items()))
     keys = [*ordered]

@@ -82,8 +82,9 @@ TRANSFER: Final = [
 """Of flin.transfer."""
 
 ADMIN: Final = [
-    "figures readiness metrics access guard",
-    "source",
+    "figures readiness metrics access guard profile heap stacks checkpoint_path",
+    "source status",
+    "line",
     "endpoints",
     "server",
     "attendant",
@@ -93,7 +94,7 @@ ADMIN: Final = [
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines",
     "assignment group_copies",
-    "worker worker_process",
+    "worker worker_process workers_page",
     "supervisor",
     "places strays source_group target_group staging",
     "copying",

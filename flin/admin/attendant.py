@@ -5,10 +5,13 @@ The packages of the extra are imported from here on, so that a server without th
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from flin.admin.line import answer
 from flin.admin.source import LocalSource
 from flin.net.settings.options import ConfigError, ServerOptions
 
@@ -36,6 +39,24 @@ def attendant(page: Page) -> Attend:
             async with page.served([source]):
                 yield
         finally:
+            source.close()
+
+    return attend
+
+
+def line_attendant(end: socket.socket) -> Attend:
+    """For a worker: its supervisor has the page, and asks at the other end of the line."""
+
+    @asynccontextmanager
+    async def attend(server: Server, engine: Any) -> AsyncIterator[None]:
+        source = LocalSource(server, engine)
+        answering = asyncio.ensure_future(answer(end, source))
+        try:
+            yield
+        finally:
+            answering.cancel()
+            with suppress(asyncio.CancelledError):
+                await answering
             source.close()
 
     return attend

@@ -5,20 +5,41 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from flin.admin import heap, profile, stacks, status
 from flin.admin.access import Access, Asked
 from flin.admin.guard import MAX_BODY_BYTES, Guard
 from flin.admin.metrics import written
-from flin.admin.source import AskError, BusyError, Source
+from flin.admin.source import BAD, LEVELS, AskError, Source, set_log_level
 
 logger = logging.getLogger(__name__)
 
 ASK_SECONDS: Final = 5.0
 """For a worker to answer. Its loop stands still for less than that unless something is wrong."""
+
+MAX_SECONDS: Final = 60
+"""Of a profile, or a heap trace."""
+
+HEAP_SECONDS: Final = 60.0
+"""A heap trace may take that much longer: its snapshot of a large process does."""
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+PACKAGE: Final = "flin.admin"
+
+DASHBOARD: Final = {
+    "/": ("index.html", "text/html"),
+    "/dashboard.js": ("dashboard.js", "text/javascript"),
+    "/dashboard.css": ("dashboard.css", "text/css"),
+}
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'",
@@ -29,26 +50,49 @@ HEADERS: Final = {
     "Server": "flin",
 }
 
+Copy: TypeAlias = "Callable[[str, Sequence[Source]], Awaitable[dict[str, Any]]]"
+"""Makes a checkpoint of this name of all sources, and tells where it is. Raises AskError."""
+
 Handler: TypeAlias = "Callable[[Any], Awaitable[Any]]"
 
 
 class Endpoints:
     """The page of these sources: group 0 is the first one's."""
 
-    def __init__(self, sources: Sequence[Source], access: Access, guards: Mapping[Any, Guard]) -> None:
+    def __init__(self, sources: Sequence[Source], access: Access, guards: Mapping[Any, Guard], copy: Copy) -> None:
+        """copy: makes a checkpoint of all groups."""
         self._sources = sources
         self._access = access
         self._guards = guards
+        self._copy = copy
 
     def application(self) -> Any:
         async def answer(request: Any, handler: Handler) -> Any:
             return await self._answer(request, handler)
 
         application = web.Application(middlewares=[web.middleware(answer)], client_max_size=MAX_BODY_BYTES)
-        application.router.add_get("/health", self._health)
-        application.router.add_get("/ready", self._ready)
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_get("/stats", self._stats)
+        router = application.router
+        reading: tuple[tuple[str, Handler], ...] = (
+            ("/health", self._health),
+            ("/ready", self._ready),
+            ("/metrics", self._metrics),
+            ("/stats", self._stats),
+            ("/status", self._status),
+            ("/favicon.ico", self._nothing),
+            *((path, partial(self._file, *file)) for path, file in DASHBOARD.items()),
+        )
+        for path, get in reading:
+            router.add_get(path, get)
+        for path, post in (
+            ("/admin/checkpoint", self._checkpoint),
+            ("/admin/compact", self._compact),
+            ("/admin/flush", self._flush),
+            ("/admin/log-level", self._log_level),
+            ("/debug/profile", self._profile),
+            ("/debug/heap", self._heap),
+            ("/debug/stacks", self._stacks),
+        ):
+            router.add_post(path, post)
         return application
 
     async def _answer(self, request: Any, handler: Handler) -> Any:
@@ -69,10 +113,8 @@ class Endpoints:
             response = _said(error.status, error.reason)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
-        except BusyError as error:
-            response = _said(409, str(error))
         except AskError as error:
-            response = _said(503, str(error))
+            response = _said(error.status, str(error))
         except Exception:  # the outermost frame of a request
             logger.exception("an unexpected exception in %s %s", request.method, request.path)
             response = _said(500, "an unexpected error: the log has it")
@@ -81,6 +123,8 @@ class Endpoints:
                 guard.answered()
         response.headers.update(HEADERS)
         return response
+
+    # What changes nothing.
 
     async def _health(self, request: Any) -> Any:
         return _text(200, "ok\n")
@@ -97,30 +141,132 @@ class Endpoints:
     async def _metrics(self, request: Any) -> Any:
         answers = await self._ask_all("figures")
         groups = {group: None if isinstance(answer, AskError) else answer for group, answer in answers.items()}
-        make = asyncio.get_running_loop().run_in_executor
-        body, content_type = await make(None, written, groups, request.headers.get("Accept", ""))
+        body, content_type = await asyncio.to_thread(written, groups, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _stats(self, request: Any) -> Any:
-        answers = await self._ask_all("figures")
-        groups = {
-            group: {"error": str(answer)} if isinstance(answer, AskError) else answer
-            for group, answer in answers.items()
-        }
-        return _json(200, {"groups": groups})
+        return _json(200, {"groups": _told(await self._ask_all("figures"))})
 
-    async def _ask_all(self, name: str) -> dict[str, Any]:
-        """The answer of each group, or its AskError."""
-        answers = await asyncio.gather(*(self._ask(group, name) for group in range(len(self._sources))))
+    async def _status(self, request: Any) -> Any:
+        answers = await self._ask_all("figures")
+        groups = {group: str(each) if isinstance(each, AskError) else each for group, each in answers.items()}
+        return _text(200, status.page(groups))
+
+    async def _nothing(self, request: Any) -> Any:
+        return web.Response(status=204)
+
+    async def _file(self, name: str, content_type: str, request: Any) -> Any:
+        body = files(PACKAGE).joinpath("dashboard", name).read_text("utf-8")
+        return web.Response(text=body, content_type=content_type)
+
+    # What changes something. The body is a JSON object, or empty.
+
+    async def _flush(self, request: Any) -> Any:
+        await _arguments(request)
+        return _all_json(await self._ask_all("flush", None))
+
+    async def _compact(self, request: Any) -> Any:
+        await _arguments(request)
+        return _all_json(await self._ask_all("compact"), 202)
+
+    async def _checkpoint(self, request: Any) -> Any:
+        name = (await _arguments(request, "name")).get("name")
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+            raise AskError('name the checkpoint: {"name": "before-the-change"}; letters, digits, . _ and -', BAD)
+        return _json(200, await self._copy(name, self._sources))
+
+    async def _log_level(self, request: Any) -> Any:
+        level = (await _arguments(request, "level")).get("level")
+        if level not in LEVELS:
+            raise AskError(f'{{"level": …}} must be one of {", ".join(LEVELS)}', BAD)
+        answers = await self._ask_all("log-level", arguments={"level": level})
+        set_log_level(level)
+        return _all_json(answers)
+
+    async def _profile(self, request: Any) -> Any:
+        await _arguments(request)
+        seconds, form = _seconds(request), request.query.get("format", "collapsed")
+        if form not in ("collapsed", "speedscope"):
+            raise AskError("format must be collapsed or speedscope", BAD)
+        answers = await self._ask_all("profile", seconds + ASK_SECONDS, arguments={"seconds": seconds})
+        samples: profile.Samples = []
+        for group, answer in answers.items():
+            if isinstance(answer, AskError):
+                raise answer
+            where = f"group {group}, " if len(answers) > 1 else ""
+            samples += [([where + stack[0], *stack[1:]], count) for stack, count in answer]
+        if form == "speedscope":
+            return _json(200, profile.speedscope(samples))
+        return _text(200, profile.collapsed(samples))
+
+    async def _heap(self, request: Any) -> Any:
+        await _arguments(request)
+        seconds = _seconds(request)
+        if request.query.get("force") != "yes":
+            raise AskError(f"{heap.COST}: add &force=yes if that is what you want", BAD)
+        return _all_json(await self._ask_all("heap", seconds + HEAP_SECONDS, arguments={"seconds": seconds}))
+
+    async def _stacks(self, request: Any) -> Any:
+        await _arguments(request)
+        answers = await self._ask_all("stacks")
+        pages = []
+        for group, answer in answers.items():
+            title = f"group {group}\n\n" if len(answers) > 1 else ""
+            shown = f"{answer}\n" if isinstance(answer, AskError) else stacks.shown(**answer)
+            pages.append(title + shown)
+        return _text(200, "\n".join(pages))
+
+    # Asking.
+
+    async def _ask_all(
+        self, name: str, seconds: float | None = ASK_SECONDS, arguments: Mapping[str, Any] = NOTHING
+    ) -> dict[str, Any]:
+        """The answer of each group, or its AskError. seconds: None: without a bound."""
+        groups = range(len(self._sources))
+        answers = await asyncio.gather(*(self._ask(group, name, seconds, arguments) for group in groups))
         return {str(group): answer for group, answer in enumerate(answers)}
 
-    async def _ask(self, group: int, name: str) -> Any:
+    async def _ask(self, group: int, name: str, seconds: float | None, arguments: Mapping[str, Any]) -> Any:
         try:
-            return await asyncio.wait_for(self._sources[group].ask(name, {}), ASK_SECONDS)
+            return await asyncio.wait_for(self._sources[group].ask(name, arguments), seconds)
         except AskError as error:
             return error
         except TimeoutError:
-            return AskError(f"it has not answered within {ASK_SECONDS:g} s: it hangs, or the machine is overloaded")
+            return AskError(f"it has not answered within {seconds:g} s: it hangs, or the machine is overloaded")
+
+
+async def _arguments(request: Any, *names: str) -> dict[str, Any]:
+    """The body's object. AskError if it is none, or has other names."""
+    data = await request.read()
+    try:
+        found = json.loads(data) if data.strip() else {}
+    except (ValueError, RecursionError):
+        raise AskError("the body must be a JSON object", BAD) from None
+    if not isinstance(found, dict):
+        raise AskError("the body must be a JSON object", BAD)
+    unknown = sorted(found.keys() - set(names))
+    if unknown:
+        raise AskError(f"there is no {unknown[0][:100]!r} here: the body may have {', '.join(names) or 'nothing'}", BAD)
+    return found
+
+
+def _seconds(request: Any) -> float:
+    text = request.query.get("seconds", "10")
+    seconds = float(text) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text, re.ASCII) else 0.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise AskError(f"seconds must be a number up to {MAX_SECONDS}, such as 10", BAD)
+    return seconds
+
+
+def _told(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """With the error as a figure where there is one."""
+    return {group: {"error": str(each)} if isinstance(each, AskError) else each for group, each in answers.items()}
+
+
+def _all_json(answers: Mapping[str, Any], good: int = 200) -> Any:
+    """What each group has done. It is a failure if one has failed, with its status."""
+    failed = [each.status for each in answers.values() if isinstance(each, AskError)]
+    return _json(failed[0] if failed else good, {"groups": _told(answers)})
 
 
 def _asked(request: Any) -> Asked:

@@ -12,7 +12,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from flin.admin.access import access_of
-from flin.admin.endpoints import Endpoints
+from flin.admin.checkpoint_path import checkpoint_path
+from flin.admin.endpoints import Copy, Endpoints
 from flin.admin.guard import KEEPALIVE_SECONDS, MAX_CONNECTIONS, MAX_HEAD_BYTES, Guard
 from flin.admin.source import Source
 from flin.net.settings.http_address import parse_http_address
@@ -30,6 +31,7 @@ class Page:
     def __init__(self, options: ServerOptions) -> None:
         """Raises ConfigError."""
         self._access = access_of(options)
+        self._directory = options.dir
         self._bound = _bound_to(*parse_http_address(options.http))
 
     @property
@@ -37,11 +39,11 @@ class Page:
         return int(self._bound.getsockname()[1])
 
     @asynccontextmanager
-    async def served(self, sources: Sequence[Source]) -> AsyncIterator[None]:
-        """Answer while the block runs."""
+    async def served(self, sources: Sequence[Source], copy: Copy | None = None) -> AsyncIterator[None]:
+        """Answer while the block runs. copy: how a checkpoint of several groups is made."""
         guards: dict[Any, Guard] = {}
         runner = web.AppRunner(
-            Endpoints(sources, self._access, guards).application(),
+            Endpoints(sources, self._access, guards, copy or self._copy).application(),
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=MAX_HEAD_BYTES,
@@ -60,6 +62,10 @@ class Page:
         finally:
             server.close()
             await runner.cleanup()
+
+    async def _copy(self, name: str, sources: Sequence[Source]) -> dict[str, Any]:
+        made: dict[str, Any] = await sources[0].ask("checkpoint", {"path": checkpoint_path(self._directory, name)})
+        return made
 
 
 def _bound_to(host: str, port: int) -> socket.socket:

@@ -95,15 +95,16 @@ def run(arguments: argparse.Namespace) -> int:
     missing = missing_of_extra()
     if missing:
         print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
-    attend = None
+    page = attend = None
     if options.http:
         from flin.admin.attendant import attendant, page_of
 
-        attend = attendant(page_of(options))
+        page = page_of(options)
+        attend = attendant(page)
     if choice.workers > 1:
         from flin.cluster.supervisor import supervise
 
-        return supervise(options)
+        return supervise(options, page)
     from flin.net.server import serve
 
     return serve(options, choice.remark, attend=attend)

@@ -31,11 +31,14 @@ class Assignment:
     """Likewise, of the page that all workers map (net/cluster/board.py)."""
     control: int
     """Likewise, of the socket through which it is given the lines to the other workers (lines.py)."""
+    page: int | None = None
+    """Likewise, of the socket on which the supervisor's page asks it (workers_page.py). None: there is no page."""
 
     @property
     def descriptors(self) -> list[int]:
         """All that it inherits."""
-        return [*self.plain, *self.tls, self.lock, self.board, self.control]
+        page = [] if self.page is None else [self.page]
+        return [*self.plain, *self.tls, self.lock, self.board, self.control, *page]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def decode_assignment(line: bytes) -> Assignment:
         message["lock"],
         message["board"],
         message["control"],
+        message["page"],
     )
 
 

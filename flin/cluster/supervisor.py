@@ -15,11 +15,12 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flin.cluster.assignment import Assignment, divided, shared
 from flin.cluster.fleet import Abandon, Announce, Ending, Expire, Finish, Fleet, Member, Note, Signal, Start, Step
@@ -29,6 +30,7 @@ from flin.cluster.lines import Lines
 from flin.cluster.ports import WorkerSockets, bind_all
 from flin.cluster.worker_process import WorkerProcess
 from flin.cluster.workers_lock import workers_lock
+from flin.cluster.workers_page import WorkersPage
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.lock import HeldLock, lock_directory
 from flin.engine.options import Options, wall_clock_ms
@@ -42,6 +44,9 @@ from flin.net.settings.options import ConfigError, ServerOptions
 from flin.net.settings.reading import options_from_file
 from flin.net.settings.reloading import reloaded
 
+if TYPE_CHECKING:
+    from flin.admin.server import Page
+
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS: Final = 15.0
@@ -51,8 +56,9 @@ databases, which takes less than 5 s on an idle machine."""
 LOCK_POLL_SECONDS: Final = 0.05
 
 
-def supervise(options: ServerOptions) -> int:
-    """Serve a directory of groups until SIGTERM or SIGINT. The exit code: 0 after a clean end.
+def supervise(options: ServerOptions, page: Page | None = None) -> int:
+    """Serve a directory of groups until SIGTERM or SIGINT, and the operator's page of them. The exit code: 0 after a
+    clean end.
 
     Raises ConfigError, LockedError, StorageError and what reading the groups raises, before any worker is started; and
     WorkerError if one cannot be started or does not end well."""
@@ -79,7 +85,9 @@ def supervise(options: ServerOptions) -> int:
             begin_group_backups(options.backup_dir, groups)
         board = new_board(len(groups))
         held.callback(os.close, board)
-        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock, board, diagnostics).run())
+        workers_page = None if page is None else WorkersPage(page, options.dir, groups)
+        supervisor = Supervisor(options_of_all, groups, sockets, lock, board, diagnostics, workers_page)
+        return asyncio.run(supervisor.run())
 
 
 def _key_in(path: str) -> bytes:
@@ -123,6 +131,7 @@ class Supervisor:
         lock: int,
         board: int,
         diagnostics: Diagnostics,
+        page: WorkersPage | None = None,
     ) -> None:
         self._options = options
         self._diagnostics = diagnostics
@@ -135,12 +144,19 @@ class Supervisor:
         self._board_descriptor = board
         self._board = Board(board, len(groups))
         self._lines = Lines()
+        self._page = page
         self._recovered = 0
         self._began = time.monotonic()
         self._manager = ServiceManager()
 
     async def run(self) -> int:
         """Raises WorkerError."""
+        if self._page is None:
+            return await self._run()
+        async with self._page.served():
+            return await self._run()
+
+    async def _run(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[str] = self._loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -219,17 +235,27 @@ class Supervisor:
         group = self._groups[number]
         plain, tls = self._sockets[number].numbers
         try:
-            with self._lines.add(number) as control:
+            with self._lines.add(number) as control, self._page_end(number) as page:
                 inherited = self._lock, self._board_descriptor, control.fileno()
-                assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), *inherited)
+                asked = None if page is None else page.fileno()
+                assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), *inherited, asked)
                 worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
         except OSError as error:  # no memory, no process or no file is left for it
-            self._lines.discard(number)
+            self._discard(number)
             ending = Ending(1, f"no process can be started: {error}")
             self._loop.call_soon(lambda: self._take(self._fleet.note_end(number, ending, self._loop.time())))
             return
         self._workers[number] = worker
         self._loop.add_reader(worker.reports, partial(self._hear, number, worker))
+
+    def _page_end(self, number: int) -> AbstractContextManager[socket.socket | None]:
+        return nullcontext() if self._page is None else self._page.add(number)
+
+    def _discard(self, number: int) -> None:
+        """The lines of a worker that has ended, or could not be started."""
+        self._lines.discard(number)
+        if self._page is not None:
+            self._page.discard(number)
 
     def _hear(self, number: int, worker: WorkerProcess) -> None:
         """A worker has sent a report, or has ended."""
@@ -237,13 +263,15 @@ class Supervisor:
             if not report.failure:
                 self._recovered += report.recovered
                 self._board.set_ready(number)
+                if self._page is not None:
+                    self._page.note_ready(number)
                 self._take(self._fleet.note_ready(number, self._loop.time()))
         if worker.has_ended:
             self._loop.remove_reader(worker.reports)
             ending = worker.ending()
             del self._workers[number]
             self._board.clear(number)
-            self._lines.discard(number)
+            self._discard(number)
             self._take(self._fleet.note_end(number, ending, self._loop.time()))
 
     def _announce(self) -> None:

@@ -17,6 +17,7 @@ import socket
 import sys
 from contextlib import suppress
 
+from flin.admin.attendant import line_attendant
 from flin.cluster.assignment import Report, decode_assignment, encode_report
 from flin.engine.disk.descriptor import above_standard
 from flin.errors import FlinError
@@ -44,6 +45,7 @@ def main() -> int:
             bound=BoundSockets(_sockets(assignment.plain), _sockets(assignment.tls)),
             line_end=LineEnd(board, socket.socket(fileno=assignment.control)),
             when_ready=lambda server, recovered, seconds: _begin(server, lifeline, reports, recovered),
+            attend=None if assignment.page is None else line_attendant(socket.socket(fileno=assignment.page)),
         )
     except (FlinError, OSError, ValueError) as error:  # ValueError: options that the engine refuses
         _report(reports, Report(failure=str(error)))

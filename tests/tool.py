@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 TOOLS: Final = (
-    "redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris", "extra programs",
+    "redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris", "chromium",
+    "chromedriver", "extra programs",
 )  # fmt: skip
 """The tools that .ci/run installs. Python packages of the bench extra are not among them: their tests may be skipped
 anywhere."""

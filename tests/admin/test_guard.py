@@ -50,6 +50,7 @@ def test_a_head_that_is_too_large(server: Paged) -> None:
         assert reply.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400")), reply[:100]
     assert _all_of(server, b"GET /" + b"x" * 20_000).startswith(b"HTTP/1.1 431")
     with server.raw() as sock:  # a piece at a time, and without an end
+        sock.sendall(b"GET /health HTTP/1.1\r\nA: ")
         for _ in range(17):
             sock.sendall(b"x" * 1000)
         assert sock.recv(100).startswith(b"HTTP/1.1 431")

@@ -26,7 +26,7 @@ ASK_SECONDS: Final = 5.0
 """For a worker to answer. Its loop stands still for less than that unless something is wrong."""
 
 MAX_SECONDS: Final = 60
-"""Of a profile, or a heap trace."""
+"""The longest profile, or heap trace."""
 
 HEAP_SECONDS: Final = 60.0
 """A heap trace may take that much longer: its snapshot of a large process does."""

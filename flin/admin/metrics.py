@@ -128,7 +128,7 @@ METRICS: Final = (
     Metric("flin_input_bytes", COUNTER, "Bytes that were read from clients.", "server.commands.input_bytes"),
     Metric("flin_output_bytes", COUNTER, "Bytes that were sent to clients.", "server.commands.output_bytes"),
     # Keys.
-    Metric("flin_keys", GAUGE, "Keys of each database; while merges have not counted all, those that they have.",
+    Metric("flin_keys", GAUGE, "Keys of each database, counted every 5 s; while merges lag, those that they have counted.",
            "server.keyspace.keys", "database"),
     Metric("flin_keyspace_hits", COUNTER, "Lookups that found their key.", "server.keyspace.hits"),
     Metric("flin_keyspace_misses", COUNTER, "Lookups that did not.", "server.keyspace.misses"),

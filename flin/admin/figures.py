@@ -18,6 +18,7 @@ import flin
 from flin.net.client.description import describe
 from flin.net.command.registry import calls_of_all, every_command
 from flin.net.commands.info import resident_bytes
+from flin.net.run.alarms import maybe_low_disk
 from flin.net.run.timed_tick import TimedTick
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
 
 def _state(services: Services, *, is_stopping: bool) -> dict[str, Any]:
     """What readiness.py judges."""
-    stall, error = services.store.stall(), services.store.background_error
+    stall, error, health = services.store.stall(), services.store.background_error, services.health
     return {
         "is_stopping": is_stopping,
         "read_only_reason": services.store.read_only_reason,
@@ -67,7 +68,9 @@ def _state(services: Services, *, is_stopping: bool) -> dict[str, Any]:
         "stall": {"stopped": stall.stopped, "delay_seconds": stall.delay_seconds, "reason": stall.reason},
         "has_long_script": services.long_script.job is not None,
         "corruption_errors": services.damage.errors,
-        "corruption_last": services.damage.last,
+        "alarms": {alarm.name: alarm.text for alarm in health.alarms},
+        "low_disk": maybe_low_disk(health.vitals, services.config.options.dir),
+        "clock_jumps": health.clock_jumps,
     }
 
 

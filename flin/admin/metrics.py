@@ -85,6 +85,9 @@ METRICS: Final = (
     Metric("flin_ready", GAUGE, "1 if it can do what clients ask: /ready is 200.",
            "reasons", read=lambda found: not found),
     Metric("flin_warnings", GAUGE, "What a person should look at, in number: /status says what.", "warnings", read=len),
+    Metric("flin_alarm", GAUGE, "1 for each state that a person must act on (docs/alarms.md).", "server.state.alarms",
+           "alarm", read=_is_set),
+    Metric("flin_clock_jumps", COUNTER, "How often the wall clock was set.", "server.state.clock_jumps"),
     Metric("flin_start_time_seconds", GAUGE, "When the server started, in Unix time.", "server.started_at_seconds"),
     Metric("flin_uptime_seconds", GAUGE, "Seconds since then, by a steady clock.", "server.uptime_seconds"),
     Metric("flin_read_only", GAUGE, "1 if nothing is written any more, since a write or sync failed.",
@@ -128,7 +131,7 @@ METRICS: Final = (
     Metric("flin_input_bytes", COUNTER, "Bytes that were read from clients.", "server.commands.input_bytes"),
     Metric("flin_output_bytes", COUNTER, "Bytes that were sent to clients.", "server.commands.output_bytes"),
     # Keys.
-    Metric("flin_keys", GAUGE, "Keys of each database, counted every 5 s; while merges lag, those that they have counted.",
+    Metric("flin_keys", GAUGE, "Keys of each database, counted every 5 s; while merges lag, those that they counted.",
            "server.keyspace.keys", "database"),
     Metric("flin_keyspace_hits", COUNTER, "Lookups that found their key.", "server.keyspace.hits"),
     Metric("flin_keyspace_misses", COUNTER, "Lookups that did not.", "server.keyspace.misses"),

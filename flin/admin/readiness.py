@@ -1,7 +1,7 @@
 """Whether a server is ready, and what a person should look at: judged from its figures, and from nothing else.
 
 A *reason* takes a server out of service (`/ready` is 503): it cannot do what its clients ask. A *warning* does not: it
-becomes a reason if nobody acts. Each says what to do.
+may become a reason if nobody acts. The states of docs/alarms.md are reasons.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-FREE_SHARE: Final = 0.1
-"""A merge writes its output before its inputs go: with less room than that free it may fail, and then all else does."""
 
 FULL_SHARE: Final = 0.9
 """A share of the clients, or of what their buffers may take."""
@@ -32,43 +29,29 @@ def reasons_of(state: Mapping[str, Any]) -> list[Finding]:
     found = []
     if state["is_stopping"]:
         found.append(Finding("stopping", "the server is stopping: it answers what it has read, and ends"))
-    if state["read_only_reason"]:
-        found.append(
-            Finding(
-                "read-only",
-                f"nothing is written any more: {state['read_only_reason']}. Look at the disk, then start the server "
-                "again: every answered write that was durable is there",
-            )
-        )
-    if state["background_error"]:
+    if state["has_long_script"]:
+        found.append(Finding("long-script", "a long script runs, and everything waits for it: SCRIPT KILL ends it"))
+    # The watchman looks once a second: these two need not wait for that.
+    if state["read_only_reason"] and "read-only" not in state["alarms"]:
+        found.append(Finding("read-only", f"nothing is written any more: {state['read_only_reason']}"))
+    if state["background_error"] and "background" not in state["alarms"]:
         found.append(
             Finding("background", f"flushes or merges fail: {state['background_error']}. They are tried again")
         )
-    if state["stall"]["stopped"]:
-        found.append(
-            Finding(
-                "stalled", f"writers wait: {state['stall']['reason']}. If it lasts, the disk or the CPU is too slow"
-            )
-        )
-    if state["has_long_script"]:
-        found.append(Finding("long-script", "a long script runs, and everything waits for it: SCRIPT KILL ends it"))
-    return found
+    return found + [Finding(name, text) for name, text in state["alarms"].items()]
 
 
-def warnings_of(figures: Mapping[str, Any]) -> list[Finding]:
-    """What to look at, though the server is in service. figures: with `server`, `engine`, `disk_total_bytes`."""
-    server, engine = figures["server"], figures["engine"]
-    state, clients, memory = server["state"], server["clients"], server["memory"]
+def warnings_of(server: Mapping[str, Any]) -> list[Finding]:
+    """What to look at, though the server is in service. server: `server` of the figures."""
+    state, clients, memory, saving = server["state"], server["clients"], server["memory"], server["saving"]
+    stall = state["stall"]
     found = []
-    if state["corruption_errors"]:
-        found.append(
-            Finding("corruption", f"damage was read: {state['corruption_last']}. Run flin check; see docs/repair.md")
-        )
-    free, total = engine.get("disk", {}).get("free_bytes"), figures.get("disk_total_bytes")
-    if free is not None and total and free < FREE_SHARE * total:
-        found.append(Finding("disk", f"{free >> 20:,} MiB of the disk are free, of {total >> 20:,}: make room"))
-    if state["stall"]["delay_seconds"]:
-        found.append(Finding("slowed", f"writers are slowed: {state['stall']['reason']}"))
+    if state["low_disk"]:
+        found.append(Finding("disk", state["low_disk"]))
+    if stall["stopped"] and "stalled" not in state["alarms"]:
+        found.append(Finding("stopped", f"writers wait: {stall['reason']}"))
+    if stall["delay_seconds"]:
+        found.append(Finding("slowed", f"writers are slowed: {stall['reason']}"))
     if clients["connected"] > FULL_SHARE * clients["maximum"]:
         found.append(Finding("clients", f"{clients['connected']} clients of at most {clients['maximum']} (maxclients)"))
     if clients["buffered_bytes"] > FULL_SHARE * clients["buffers_limit_bytes"]:
@@ -79,8 +62,8 @@ def warnings_of(figures: Mapping[str, Any]) -> list[Finding]:
         found.append(
             Finding("memory", f"the process takes {memory['resident_bytes'] >> 20:,} MiB: MEMORY DOCTOR says more")
         )
-    if not server["saving"]["is_last_save_good"]:
+    if not saving["is_last_save_good"]:
         found.append(Finding("save", "the last save or backup failed: the log says why"))
-    if not server["saving"]["is_last_compaction_good"]:
+    if not saving["is_last_compaction_good"]:
         found.append(Finding("compaction", "the last compaction on demand failed: the log says why"))
     return found

@@ -107,11 +107,14 @@ class LocalSource:
     async def _figures(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         await self._count_keys()
         engine, total = await self._in_thread(self._of_engine)
-        figures = {"server": self._server_figures(), "engine": engine, "disk_total_bytes": total}
-        reasons = reasons_of(figures["server"]["state"])
-        return figures | {
+        server = self._server_figures()
+        reasons = reasons_of(server["state"])
+        return {
+            "server": server,
+            "engine": engine,
+            "disk_total_bytes": total,
             "reasons": [asdict(each) for each in reasons],
-            "warnings": [asdict(each) for each in warnings_of(figures)],
+            "warnings": [asdict(each) for each in warnings_of(server)],
         }
 
     async def _count_keys(self) -> None:

@@ -21,14 +21,13 @@ GOOD: dict[str, Any] = {
             "stall": {"stopped": False, "delay_seconds": 0.0, "reason": ""},
             "has_long_script": False,
             "corruption_errors": 0,
-            "corruption_last": "",
+            "alarms": {},
+            "low_disk": None,
         },
         "clients": {"connected": 1, "maximum": 100, "buffered_bytes": 0, "buffers_limit_bytes": 1000},
         "memory": {"resident_bytes": 60 << 20, "limit_bytes": 64 << 20, "startup_bytes": 30 << 20},
         "saving": {"is_last_save_good": True, "is_last_compaction_good": True},
     },
-    "engine": {"disk": {"free_bytes": 500}},
-    "disk_total_bytes": 1000,
 }
 
 
@@ -49,7 +48,7 @@ def _changed(path: str, value: Any) -> dict[str, Any]:
         ("server.state.is_stopping", True, "stopping"),
         ("server.state.read_only_reason", "fsync failed", "read-only"),
         ("server.state.background_error", "no space left", "background"),
-        ("server.state.stall", {"stopped": True, "delay_seconds": 0.0, "reason": "48 runs"}, "stalled"),
+        ("server.state.alarms", {"clock": "the wall clock jumped"}, "clock"),
         ("server.state.has_long_script", True, "long-script"),
     ],
 )
@@ -60,14 +59,14 @@ def test_reasons(path: str, value: Any, name: str) -> None:
     assert [each.name for each in found] == [name]
     if isinstance(value, str):
         assert value in found[0].text
-    assert warnings_of(figures) == []
+    assert warnings_of(figures["server"]) == []
 
 
 @pytest.mark.parametrize(
     ("path", "value", "name"),
     [
-        ("server.state.corruption_errors", 1, "corruption"),
-        ("engine.disk.free_bytes", 99, "disk"),
+        ("server.state.low_disk", "99 MiB are free", "disk"),
+        ("server.state.stall", {"stopped": True, "delay_seconds": 0.0, "reason": "48 runs"}, "stopped"),
         ("server.state.stall", {"stopped": False, "delay_seconds": 0.01, "reason": "24 runs"}, "slowed"),
         ("server.clients.connected", 91, "clients"),
         ("server.clients.buffered_bytes", 901, "buffers"),
@@ -77,10 +76,16 @@ def test_reasons(path: str, value: Any, name: str) -> None:
     ],
 )
 def test_warnings(path: str, value: Any, name: str) -> None:
-    assert warnings_of(GOOD) == []
+    assert warnings_of(GOOD["server"]) == []
     figures = _changed(path, value)
-    assert [each.name for each in warnings_of(figures)] == [name]
+    assert [each.name for each in warnings_of(figures["server"])] == [name]
     assert reasons_of(figures["server"]["state"]) == []
+
+
+def test_an_alarm_is_not_told_twice() -> None:
+    figures = _changed("server.state.read_only_reason", "an fsync failed")
+    figures["server"]["state"]["alarms"] = {"read-only": "nothing is written any more"}
+    assert [each.name for each in reasons_of(figures["server"]["state"])] == ["read-only"]
 
 
 def test_ready_of_a_real_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

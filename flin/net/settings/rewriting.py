@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from flin.net.settings.config import PARAMETERS, Config
@@ -39,6 +40,8 @@ def rewrite(config: Config) -> None:
     text = edited(config, before, path)
     if text != before:
         write_whole(os.path.realpath(path), text.encode())
+    # As read last: SIGHUP finds nothing new in it.
+    config.options = replace(config.options, file_values=options_from_text(text, path).file_values)
 
 
 def edited(config: Config, before: str, path: str) -> str:

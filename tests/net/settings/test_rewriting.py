@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.net.settings.config import Config
-from flin.net.settings.options import ConfigError
+from flin.net.settings.options import ROWS, ConfigError
 from flin.net.settings.reading import options_from_file, options_from_text
+from flin.net.settings.reloading import reload
 from flin.net.settings.rewriting import RewriteError, changed, rewrite, rewritten
+from flin.net.settings.row import Row
 from tests.net.serving import HandlerClient
 
 FILE = """\
@@ -73,13 +75,21 @@ def test_a_file_that_cannot_be_edited() -> None:
         rewritten("server.port = 1\n", {"timeout": "9"})
 
 
+def takes_small_numbers(row: Row) -> bool:
+    try:
+        return bool(row.kind.of_text("1") == 1 and row.kind.raw(b"1") == 1 and row.kind.raw(b"99") == 99)
+    except ValueError:
+        return False
+
+
 @given(
     lines=st.lists(
         st.sampled_from(["# comment", "", "timeout = 5 # t", "maxclients=9", 'requirepass = "K#A" # x']),
         unique=True,
     ),
     changes=st.dictionaries(
-        st.sampled_from(["timeout", "maxclients", "slowlog_max_len", "hash_max_listpack_entries"]), st.integers(1, 99)
+        st.sampled_from([row.name for row in ROWS.values() if row.is_running and takes_small_numbers(row)]),
+        st.integers(1, 99),
     ),
 )
 def test_what_is_read_back(lines: list[str], changes: dict[str, int]) -> None:
@@ -133,6 +143,15 @@ def test_a_value_that_is_set_back_is_written_back(file: Path) -> None:
         assert ask(client, "CONFIG REWRITE") == "+OK\r\n"
         assert f"maxclients = {value} # enough" in file.read_text()
     assert file.read_text() == FILE
+
+
+def test_what_was_written_is_not_read_again(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    client = client_of(file)
+    ask(client, "CONFIG SET maxclients 5 timeout 7")
+    ask(client, "CONFIG REWRITE")
+    with caplog.at_level("INFO", "flin"):
+        reload(client.services.config)
+    assert caplog.messages == [f"{file} was read again: nothing changes at once"]
 
 
 def test_nothing_is_written_where_nothing_changed(file: Path) -> None:

@@ -21,6 +21,7 @@ ENGINE: Final = [
     "read/",
     "tree/",
     "background/",
+    "eviction/",
     "repair/",
     "backup/",
     "typed_keys",

@@ -30,11 +30,21 @@ from flin.engine.disk.fs import AnyPath, FileSystem, OsFileSystem, absolute
 from flin.engine.disk.memory_fs import MEMORY, MemoryFileSystem
 from flin.engine.disk.sealed_files import raw_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
+from flin.engine.eviction.evictor import Evictor
+from flin.engine.eviction.limited_store import LimitedStore
 from flin.engine.expiry_callback import ExpiryCallback
 from flin.engine.feed import Feed
 from flin.engine.key import USER_END
 from flin.engine.memoize import Memoizing
-from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
+from flin.engine.options import (
+    Compression,
+    EvictionPolicy,
+    Options,
+    RunnerKind,
+    SyncMode,
+    system_random_bytes,
+    wall_clock_ms,
+)
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.prefixed import PrefixedEngine
 from flin.engine.range_size import stored_bytes
@@ -52,7 +62,7 @@ from flin.engine.tree.store import Store
 from flin.engine.typed import TypedEngines
 from flin.engine.updates import Updates
 from flin.engine.verify import verify_store
-from flin.engine.view import scan_bounds
+from flin.engine.view import View, scan_bounds
 from flin.engine.writable_view import Ttl
 from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
@@ -80,10 +90,17 @@ class Engine(Updates, TypedEngines, Memoizing):
         self._sync_always = store.options.sync == "always"
         if store.options.on_expired is not None:
             store.listeners.on_expired = ExpiryCallback(store.options.on_expired)
+        if store.options.on_evicted is not None:
+            store.listeners.on_evicted = ExpiryCallback(store.options.on_evicted, "on_evicted")
         try:
             runner = runner_of(store.options)
             self._runner = runner
-            self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
+            has_threads = store.options.runner != "inline"
+            self._compactor = Compactor(store, runner, threads=has_threads)
+            self._evictor = None
+            if isinstance(store, LimitedStore):
+                self._evictor = Evictor(store, self._compactor.note_failure, threads=has_threads)
+                self._compactor.add("eviction", self._evictor.bell, self._evictor.step)
             self._closing = Closing(store, self._compactor, runner)
             if not store.options.read_only:
                 self._compactor.start()
@@ -361,7 +378,7 @@ class Engine(Updates, TypedEngines, Memoizing):
 
     def stats(self) -> dict[str, Any]:
         """Figures of this open engine. docs/stats.md explains each key."""
-        return engine_statistics(self._store, self._compactor, self._runner)
+        return engine_statistics(self._store, self._compactor, self._runner, self._evictor)
 
     def close(self, *, flush: bool = True) -> None:
         """Make everything durable, and close. A second call does nothing.
@@ -475,6 +492,12 @@ class Engine(Updates, TypedEngines, Memoizing):
         self._commit({}, [(start, stop)] if start < stop else (), sync)
 
 
+class LimitedEngine(Engine):
+    """An engine whose reads decide what is evicted: `Engine.get` asks a memtable that tells nobody."""
+
+    get = View.get
+
+
 def store_of(engine: Engine) -> Store:
     """The store of an engine, for the server and the tools: stored keys and entries."""
     return engine._store
@@ -498,6 +521,9 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     on_expired: Callable[[bytes], object] | None = None,
     encryption_key: EncryptionKey | None = None,
     wal_retention: int | str = 0,
+    size_limit: int | str = 0,
+    eviction: EvictionPolicy = "least-recently-stored",
+    on_evicted: Callable[[bytes], object] | None = None,
     read_only: bool = False,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,
@@ -528,6 +554,9 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         on_expired=on_expired,
         encryption_key=encryption_key,
         wal_retention=wal_retention,
+        size_limit=size_limit,
+        eviction=eviction,
+        on_evicted=on_evicted,
         read_only=read_only,
         fs=(MemoryFileSystem() if path == MEMORY else OsFileSystem()) if fs is None else fs,
         clock_ms=clock_ms,
@@ -536,8 +565,17 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     if path == MEMORY:
         if read_only or fs is not None:
             raise ValueError(f"{MEMORY} is a new database of this process: it takes neither read_only nor fs")
-        return Engine(Store(MEMORY, replace(options, create=True)))
-    return Engine((ReaderStore if read_only else Store)(absolute(path), options))
+        return _engine(MEMORY, replace(options, create=True))
+    return _engine(absolute(path), options)
+
+
+def _engine(directory: str, options: Options) -> Engine:
+    if options.read_only:
+        return Engine(ReaderStore(directory, options))
+    if not options.size_limit_bytes or options.eviction == "none":
+        return Engine(Store(directory, options))
+    store = LimitedStore(directory, options)
+    return (LimitedEngine if store.policy.heeds_reads else Engine)(store)
 
 
 def check_sync(sync: object) -> None:

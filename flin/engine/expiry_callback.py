@@ -1,4 +1,5 @@
-"""The callback `on_expired`: a program is told of each key that has expired, once the sweep has deleted it."""
+"""The callbacks `on_expired` and `on_evicted`: a program is told of each key, once the sweep or the evictor has deleted
+it."""
 
 from __future__ import annotations
 
@@ -14,15 +15,16 @@ logger = logging.getLogger("flin.engine")
 class ExpiryCallback:
     """A listener of a store (tree/listeners.py), for a program's function."""
 
-    def __init__(self, tell: Callable[[bytes], object]) -> None:
+    def __init__(self, tell: Callable[[bytes], object], name: str = "on_expired") -> None:
         self._tell = tell
+        self._name = name
 
-    def __call__(self, expired: Mapping[bytes, Live]) -> None:
-        """Tell of the user's keys among these. Its exceptions must not end the sweep, which others need."""
-        for stored in expired:
+    def __call__(self, deleted: Mapping[bytes, Live]) -> None:
+        """Tell of the user's keys among these. Its exceptions must not end the sweep or the evictor."""
+        for stored in deleted:
             if stored < USER_END:
                 key = user_key(stored)
                 try:
                     self._tell(key)
                 except Exception:  # the program's own, for which nobody waits
-                    logger.exception("on_expired has failed for the key %r", key)
+                    logger.exception("%s has failed for the key %r", self._name, key)

@@ -18,12 +18,26 @@ from flin.errors import LimitError
 SyncMode: TypeAlias = Literal["always", "interval", "never"]
 RunnerKind: TypeAlias = Literal["auto", "helper", "thread", "inline"]
 Compression: TypeAlias = Literal["zstd", "none"]
+EvictionPolicy: TypeAlias = Literal[
+    "least-recently-stored",
+    "least-recently-used",
+    "least-frequently-used",
+    "random",
+    "volatile-least-recently-used",
+    "volatile-least-frequently-used",
+    "volatile-random",
+    "soonest-expiring",
+    "none",
+]
 
 MIN_MEMORY_LIMIT_BYTES: Final = 1 << 20
 """Below this a generation holds a few hundred entries and everything is flushing."""
 
 MIN_VALUE_THRESHOLD: Final = 8
 """A place takes 24 bytes, so smaller ones than that serve tests alone."""
+
+MIN_SIZE_LIMIT_BYTES: Final = 1 << 18
+"""Eviction works in steps of a sixty-fourth, at least 4 KiB."""
 
 MAX_VALUE_THRESHOLD: Final = 1 << 30
 
@@ -87,6 +101,14 @@ class Options:
     wal_retention: int | str = 0
     """Bytes, or text like "64mb": at least so much of the write-ahead log is kept after its flush, across restarts, so
     that `watch(since=…)` can begin there. 0: what is flushed is gone."""
+    size_limit: int | str = 0
+    """Bytes, or text like "1gb": about how large the data may become, keys and values together, before compression.
+    Beyond it keys are evicted: a cache (docs/as-a-cache.md). 0: no limit."""
+    eviction: EvictionPolicy = "least-recently-stored"
+    """Which keys go first beyond `size_limit`. The volatile ones, and "soonest-expiring", only take keys that expire;
+    "none" evicts nothing."""
+    on_evicted: Callable[[bytes], object] | None = None
+    """Called with each key that was evicted, by the thread that evicts."""
     read_only: bool = False
     """Only read, alongside the process that has the database open for writing, if there is one. Takes no lock, writes
     nothing, starts no thread and no process; `refresh()` shows what was committed since (docs/readers.md)."""
@@ -102,6 +124,7 @@ class Options:
         _check_choice("sync", self.sync, get_args(SyncMode))
         _check_choice("runner", self.runner, get_args(RunnerKind))
         _check_choice("compression", self.compression, get_args(Compression))
+        _check_choice("eviction", self.eviction, get_args(EvictionPolicy))
         self._check_types()
         if self.runner == "helper" and not isinstance(raw_of(self.fs), OsFileSystem):
             raise ValueError("runner 'helper' is another process, which needs the real file system: use 'thread'")
@@ -117,6 +140,9 @@ class Options:
             raise ValueError("sync_interval_ms must be at least 1 and stall_timeout_ms at least 0")
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
             raise ValueError(f"memory_limit must be at least {MIN_MEMORY_LIMIT_BYTES} bytes, not {self.memory_limit!r}")
+        if self.size_limit_bytes and self.size_limit_bytes < MIN_SIZE_LIMIT_BYTES:
+            least = MIN_SIZE_LIMIT_BYTES
+            raise ValueError(f"size_limit must be 0 or at least {least} bytes, not {self.size_limit!r}")
         if self.wal_retention_bytes < 0:
             raise ValueError(f"wal_retention must not be negative, but is {self.wal_retention!r}")
 
@@ -136,10 +162,13 @@ class Options:
         for name in ("clock_ms", "random_bytes"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name} must be a function, not {getattr(self, name)!r}")
-        if self.on_expired is not None and not callable(self.on_expired):
-            raise TypeError(f"on_expired must be a function or None, not {self.on_expired!r}")
-        if type(self.wal_retention) not in (int, str):
-            raise TypeError(f'wal_retention must be bytes or text like "64mb", not {self.wal_retention!r}')
+        for name in ("on_expired", "on_evicted"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be a function or None, not {function!r}")
+        for name in ("wal_retention", "size_limit"):
+            if type(getattr(self, name)) not in (int, str):
+                raise TypeError(f'{name} must be bytes or text like "64mb", not {getattr(self, name)!r}')
         now_ms = self.clock_ms()
         if type(now_ms) is not int:
             raise TypeError(f"clock_ms must return whole milliseconds (time.time_ns() // 1_000_000), not {now_ms!r}")
@@ -147,6 +176,10 @@ class Options:
     @property
     def memory_limit_bytes(self) -> int:
         return parse_bytes(self.memory_limit)
+
+    @property
+    def size_limit_bytes(self) -> int:
+        return parse_bytes(self.size_limit)
 
     @property
     def wal_retention_bytes(self) -> int:

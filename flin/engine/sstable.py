@@ -231,8 +231,11 @@ class Table:
         total = self.meta.expiring
         if not total:
             return []
-        wanted = sorted({(2 * place + 1) * total // (2 * number) for place in range(number)})
-        return expiry_block.sample(*self._expiry_block(), wanted)
+        return self.expiries_at(sorted({(2 * place + 1) * total // (2 * number) for place in range(number)}))
+
+    def expiries_at(self, places: list[int]) -> list[tuple[int, bytes]]:
+        """Those at these ascending places in the order of times."""
+        return expiry_block.sample(*self._expiry_block(), places)
 
     def _expiry_block(self) -> tuple[Callable[[int, int], bytes], int, int, str]:
         state = self.state or self.loaded()

@@ -9,15 +9,17 @@ from flin.engine.background.compactor import Compactor
 from flin.engine.background.counter import Counter
 from flin.engine.background.runner import Runner
 from flin.engine.catalog.version import Version
+from flin.engine.eviction.evictor import NO_EVICTION, Evictor
 from flin.engine.tree.store import Store
 from flin.errors import StorageError
 
 
-def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dict[str, Any]:
+def engine_statistics(
+    store: Store, compactor: Compactor, runner: Runner, evictor: Evictor | None = None
+) -> dict[str, Any]:
     """The figures, nested by subject; sizes in bytes, times in seconds. docs/stats.md explains each."""
     state = store.state
     done = compactor.statistics
-    stall = store.stall()
     written = done.flushed_bytes + done.compacted_bytes
     keys_rewritten = done.flushed_entries + done.compacted_entries
     return {
@@ -73,13 +75,8 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             # Bytes written to tables per byte that left the WAL.
             "write_amplification": written / done.wal_bytes_flushed if done.wal_bytes_flushed else 0.0,
         },
-        "stall": {
-            "stopped": stall.stopped,
-            "delay_seconds": stall.delay_seconds,
-            "reason": stall.reason,
-            "waits": store.stall_waits,
-            "seconds": store.stall_seconds,
-        },
+        "stall": asdict(store.stall()) | {"waits": store.stall_waits, "seconds": store.stall_seconds},
+        "eviction": NO_EVICTION if evictor is None else evictor.statistics(),
         "block_cache": store.tables.block_cache.statistics(),
         "value_cache": store.value_cache.statistics(),
     }

@@ -17,6 +17,7 @@ from flin.engine.key import prefix_stop
 from flin.errors import ReadOnlyError, StorageError
 from flin.testing.copies import MakeBackup, MakeCheckpoint
 from flin.testing.crash_model import CrashModel
+from flin.testing.evicting import Evict
 from flin.testing.fault import Fault
 from flin.testing.following import ReadElsewhere, Watch
 from flin.testing.model import Delete as DeleteStep
@@ -579,7 +580,7 @@ RULES.extend(
     (
         *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
         *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Transact, Fill, Layer, Take, DeleteEach),
-        *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome),
+        *(Maintenance, CompactRange, Reopen, Advance, Sweep, Evict, CountSome),
         *(Read, ReadElsewhere, Watch, TakeSnapshot, ReleaseSnapshot),
         *(MakeCheckpoint, MakeBackup),
         *(Refused, Crash, Replace),

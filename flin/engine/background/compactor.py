@@ -113,17 +113,18 @@ class Compactor:
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
         self._quiet = Quiet()
         self._lane = FlushLane(store, runner, self.statistics, self._want_compaction)
-        self.counter = Counter(store, lambda job: self._run(job, False), self._note_failure)
+        self.counter = Counter(store, lambda job: self._run(job, False), self.note_failure)
         self._maintenance = Maintenance(
             store,
             self.sweeper,
             self._damaged,
             self.statistics,
-            self._note_failure,
+            self.note_failure,
             self._quiet,
             self._want_compaction,
         )
         self._threads: list[Thread] = []
+        self._others: list[tuple[str, Bell, Callable[[], bool]]] = []
         self._hidden = HiddenEntries()
         self._pointed = PointedValues()
         self._profiles = RunProfiles()  # guarded by `_busy_lock`
@@ -137,12 +138,17 @@ class Compactor:
         """Merge by other sizes from now on. Tests make a small database behave as a large one."""
         self._options, self._slice_bytes = options, slice_bytes
 
+    def add(self, name: str, bell: Bell, work: Callable[[], bool]) -> None:
+        """Before the start: a thread more, which works each time that the bell rings, as long as there is work."""
+        self._others.append((name, bell, work))
+
     def start(self) -> None:
         """Begin, with the work that recovery left."""
         if self._threads_wanted:
             loops: list[tuple[str, Callable[[], None]]] = [("flush", self._flush_loop)]
             loops += [("compaction", partial(self._compaction_loop, wanted)) for wanted in self._compaction_wanted]
             loops += [("maintenance", self._maintenance.run)]
+            loops += [(name, partial(self._loop, bell, work)) for name, bell, work in self._others]
             for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
                 self._threads.append(thread)  # first: an interrupt may come after the start
@@ -159,7 +165,7 @@ class Compactor:
         try:
             self.run_pending()
         except FlinError as error:  # the write that made it due is done; a later one that must wait gets the error
-            self._note_failure(error)
+            self.note_failure(error)
 
     def _prepare(self) -> None:
         """Called while the first generation fills: a helper started only at its flush would stall writers (0.2 s)."""
@@ -439,7 +445,7 @@ class Compactor:
     def _pause(self, error: BaseException) -> None:
         """Wait until the work that failed is tried again."""
         try:
-            self._note_failure(error)
+            self.note_failure(error)
             if not isinstance(error, HelperDiedError):  # a dead helper is replaced
                 self._note_background_error(error)
             self._maintenance.ended.wait(RETRY_SECONDS)  # set only at the end: a sleep that may end early
@@ -460,7 +466,7 @@ class Compactor:
                 return
             self._store.set_background_error(next(iter(self._background_errors.values()), self._damaged.first))
 
-    def _note_failure(self, error: BaseException) -> None:
+    def note_failure(self, error: BaseException) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
         if self._store.read_only_reason is not None:
@@ -484,6 +490,8 @@ class Compactor:
         self._maintenance.ended.set()
         self._flush_wanted.ring()
         self._want_compaction()
+        for _, bell, _ in self._others:
+            bell.ring()
         for thread in list(self._threads):
             if thread.ident is not None and thread is not current_thread():  # None: it could not be started
                 thread.join()

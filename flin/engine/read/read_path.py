@@ -79,10 +79,11 @@ def from_tables(
 
 
 def below_memtables(
-    state: ReadState, shard: int, key: bytes, values: ValueCache, now_ms: int | None = None
+    state: ReadState, shard: int, key: bytes, values: ValueCache, now_ms: int | None = None, *, resolves: bool = True
 ) -> Entry | None:
     """What the places below the memtables say. What the tables say may be hot. `now_ms`: a string that has expired by
-    then is given without a value that lies in a value file: a sweep need not read it, nor need it be whole."""
+    then is given without a value that lies in a value file: a sweep need not read it, nor need it be whole. If it does
+    not resolve, pointers stay, and nothing becomes hot."""
     entry: Entry | None = values.get(key)
     if entry is None:
         entry = from_retired(state, shard, key)
@@ -92,7 +93,7 @@ def below_memtables(
         entry = _from_runs_or_view(state, shard, key, hashed)
         if now_ms is not None and type(entry) is tuple and not entry[2] and 0 != entry[1] <= now_ms:
             return (b"", entry[1], 0) if type(entry[0]) is Pointer else entry
-        if entry is not None:
+        if entry is not None and resolves:
             entry = state.value_files.resolved(entry)
             assert entry is not None
             values.fill(key, entry, hashed, state.flushes)

@@ -238,9 +238,12 @@ class Commits(Turns):
         keys: Sequence[bytes],
         decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]],
         now_ms: int | None = None,
+        *,
+        values: bool = True,
     ) -> int | None:
         """Do what `update` does for several keys in one commit: `decide` gets all entries and returns those to
-        commit. `now_ms`: it needs no values of strings that have expired by then, and deletes only such keys."""
+        commit. `now_ms`: it needs no values of strings that have expired by then, and deletes only such keys. Without
+        `values` it may get pointers in their places."""
         runs: OpenRuns | None = None
         found: dict[bytes, Entry | None] = {}
         position: int | None = None
@@ -272,8 +275,10 @@ class Commits(Turns):
                 raise
             if not unknown:
                 break
-            runs, values = state.runs, self.value_cache
-            found = {key: below_memtables(state, state.shard_of(key), key, values, now_ms) for key in unknown}
+            runs, cache = state.runs, self.value_cache
+            found = {
+                key: below_memtables(state, state.shard_of(key), key, cache, now_ms, resolves=values) for key in unknown
+            }
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position
@@ -424,6 +429,8 @@ class Commits(Turns):
         tell = self._exclusively(self._look_at_size)
         if tell is not None:
             tell()
+        if self.listeners.on_growth is not None:
+            self.listeners.on_growth(self._wal.position)
 
     def _look_at_size(self) -> Callable[[], None] | None:
         if self._wal.position <= self._seal_check or self._control.is_closed:
@@ -434,6 +441,8 @@ class Commits(Turns):
             return self.listeners.on_sealed
         # The position does not include an entry's overhead: to look again after half of the room is never too late.
         self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
+        if self.listeners.on_growth is not None:
+            self._seal_check = min(self._seal_check, self._wal.position + self.listeners.growth_bytes)
         if self.watchers.for_commits:  # since this write has woken those who waited
             self._seal_check = -1
         if self.listeners.on_filling is None or 4 * room > 3 * self.options.budget.generation:

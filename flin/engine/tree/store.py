@@ -8,7 +8,7 @@ Three locks, taken in this order: the edit lock, the commit lock, and the WAL's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from threading import RLock
@@ -279,7 +279,7 @@ class Store(Captures):
         self.check_open()
         return False
 
-    # Expiry.
+    # Expiry and eviction.
 
     def now_ms(self) -> int:
         """The time that expiries are compared with. It may jump, either way."""
@@ -317,6 +317,21 @@ class Store(Captures):
         if expired and self.listeners.on_expired is not None:
             self.listeners.on_expired(expired)
         return len(expired)
+
+    def evict(self, keys: Sequence[bytes], may_go: Callable[[bytes, Live], bool]) -> dict[bytes, Live]:
+        """Commit tombstones for those of the keys that are there and may go, which is asked under the commit lock.
+        Returns what they held; a pointer may be in the place of a value."""
+        evicted: dict[bytes, Live] = {}
+
+        def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
+            live = {key: entry for key, entry in entries.items() if entry is not None and entry is not TOMBSTONE}
+            evicted.update((key, entry) for key, entry in live.items() if may_go(key, entry))
+            return dict.fromkeys(evicted, TOMBSTONE)
+
+        self.update_many(keys, choose, values=False)
+        if evicted and self.listeners.on_evicted is not None:
+            self.listeners.on_evicted(evicted)
+        return evicted
 
     def begin_close(self) -> None:
         """Refuse writes."""

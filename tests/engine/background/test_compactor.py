@@ -29,7 +29,7 @@ def test_a_thread_survives_exhausted_memory(monkeypatch: pytest.MonkeyPatch) -> 
     """Even if there is none left to report it: it tries again, and writers do not wait forever."""
     monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.01)
     refused: list[str] = []
-    flush_once, note_failure = Compactor.flush_once, Compactor._note_failure
+    flush_once, note_failure = Compactor.flush_once, Compactor.note_failure
 
     def flush(self: Compactor, *, urgent: bool = True) -> bool:
         if len(refused) < 4:
@@ -44,7 +44,7 @@ def test_a_thread_survives_exhausted_memory(monkeypatch: pytest.MonkeyPatch) -> 
         note_failure(self, error)
 
     monkeypatch.setattr(Compactor, "flush_once", flush)
-    monkeypatch.setattr(Compactor, "_note_failure", note)
+    monkeypatch.setattr(Compactor, "note_failure", note)
     with flin.engine.open("/db", fs=SimulatedDisk(), runner="thread", memory_limit=1 << 20) as db:
         for number in range(2000):
             db.put(b"%d" % number, b"x" * 300)

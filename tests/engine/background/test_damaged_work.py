@@ -73,7 +73,7 @@ def test_it_is_told_once_and_stays_a_background_error(
     error = CorruptionError(str(tmp_path / "db" / "1.sst"), 5, "the checksum of a data block is wrong")
     background = engine._compactor
     for _ in range(3):
-        background._note_failure(error)
+        background.note_failure(error)
         background._note_background_error(error)
     background._note_background_error(None)
     assert str(engine._store.background_error) == str(error)

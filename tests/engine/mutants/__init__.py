@@ -10,6 +10,7 @@ from __future__ import annotations
 from tests.engine.mutants import (
     copies,
     counts,
+    evictions,
     following,
     manifests,
     merges,
@@ -24,6 +25,6 @@ from tests.engine.mutants import (
 from tests.engine.mutants.mutant import MUTANTS, Mutant
 
 __all__ = [
-    "MUTANTS", "Mutant", "copies", "counts", "following", "manifests", "merges", "openings", "ranges", "reads", "syncs",
-    "transactions", "values", "write_ahead",
+    "MUTANTS", "Mutant", "copies", "counts", "evictions", "following", "manifests", "merges", "openings", "ranges",
+    "reads", "syncs", "transactions", "values", "write_ahead",
 ]  # fmt: skip

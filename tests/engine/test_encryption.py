@@ -27,6 +27,7 @@ from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, Reopen
 from flin.testing.run import KEY, PATH, EngineSetup, WorkloadRun
 from tests.engine.nonces import Nonces
 from tests.engine.test_crash import ALPHABET, VALUE_FILES, WITH_VALUES
+from tests.engine.test_process import run_script
 from tests.figures import Figures
 
 OTHER_KEY = bytes(32)
@@ -359,8 +360,9 @@ def test_every_short_workload_encrypted(sync: str, shards: int, window_bytes: in
 
 
 @pytest.mark.slow
-def test_every_workload_of_encrypted_value_files(figures: Figures) -> None:
-    setup = EngineSetup("always", value_threshold=8, tiny=True, encrypted=True)
+@pytest.mark.parametrize(("sync", "threshold", "shards"), [("always", 8, 1), ("interval", 8, 4), ("always", 24, 4)])
+def test_every_workload_of_encrypted_value_files(sync: str, threshold: int, shards: int, figures: Figures) -> None:
+    setup = EngineSetup(sync, shards, value_threshold=threshold, tiny=True, encrypted=True)
     checker = CrashChecker(setup, 8, second_every=12)
     crash_every_workload(checker, ((*VALUE_FILES, *each) for each in every_workload(WITH_VALUES, 1)))
     figures.checked(checker)
@@ -416,6 +418,33 @@ def test_compact_renews_what_is_merged_already(disk: SimulatedDisk, target_bytes
         assert db.verify() == []
 
 
+@pytest.mark.parametrize("shards", [1, 4])
+def test_compact_renews_large_values(disk: SimulatedDisk, shards: int) -> None:
+    """Those of value files that are hardly worn: no merge would collect them."""
+    with opened(disk, shards=shards) as db:
+        for start in (0, 100):
+            db.put_many((secret_key(number), b"%d" % number + LARGE) for number in range(start, start + 100))
+            db.flush()
+        db.compact()
+        db.rotate(OTHER_KEY)
+        fill(db, 200, 250)
+        old = {name for name in disk.names(PATH) if name.endswith(".wal")}
+        assert db.stats()["value_files"]["files"] == 2
+        expected = dict(db.items())
+        db.compact()
+        assert dict(db.items()) == expected
+        assert db.stats()["value_files"]["files"]
+        before = disk.names(PATH)
+        assert not old.intersection(before)
+        db.compact()
+        assert disk.names(PATH) == before, "once is enough"
+    with opened(disk, OTHER_KEY) as db:
+        assert _numbers(db) == [2]
+        assert dict(db.items()) == expected
+        assert db.verify() == []
+    assert_no_orphans_with(disk, OTHER_KEY)
+
+
 def _numbers(db: Engine) -> list[int]:
     fs: Any = store_of(db).options.fs
     return list(fs.keys.by_number)
@@ -467,6 +496,65 @@ def test_a_crash_at_every_step_of_a_rotation(disk: SimulatedDisk) -> None:
         else:
             raise AssertionError("no key opens it")
     assert fitting == {KEY, OTHER_KEY}
+
+
+KILLED_IN_ROTATE = """
+import os, signal, sys, flin.engine
+
+def rotate(path, step):
+    db = flin.engine.open(path, encryption_key=bytes(32), runner="inline")
+    db.put(b"flushed", b"1")
+    db.flush()
+    db.put(b"logged", b"2")
+    calls = 0
+    def killing(call):
+        def counted(*given, **named):
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*given, **named)
+        return counted
+    for name in ("open", "write", "fsync", "fdatasync", "rename", "replace", "unlink", "close"):
+        setattr(os, name, killing(getattr(os, name)))
+    db.rotate(b"k" * 32)
+    os._exit(0)
+
+step = 0
+while True:
+    step += 1
+    child = os.fork()
+    if child == 0:
+        rotate(os.path.join(sys.argv[1], str(step)), step)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL), status
+    print(step, "rotated" if status == 0 else "killed")
+    if status == 0:
+        break
+"""
+
+
+def test_kill_9_within_a_rotation(tmp_path: Path) -> None:
+    """Before each of its system calls: one of the two keys opens the database, with all that was written."""
+    done = run_script(KILLED_IN_ROTATE, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    ends = dict(line.split() for line in done.stdout.splitlines())
+    assert len(ends) > 5
+    fitting = []
+    for step, end in ends.items():
+        keys = [bytes(32), b"k" * 32]
+        try:
+            db = flin.engine.open(tmp_path / step, encryption_key=keys[0], runner="inline")
+        except WrongKeyError:
+            db = flin.engine.open(tmp_path / step, encryption_key=keys[1], runner="inline")
+            del keys[0]
+        with db:
+            assert dict(db.items()) == {b"flushed": b"1", b"logged": b"2"}
+            assert db.verify() == []
+        fitting.append(keys[0])
+        assert end == "killed" or keys[0] == b"k" * 32
+    assert fitting == sorted(fitting), "from some step on it is the new key's"
+    assert len(set(fitting)) == 2
 
 
 def test_a_rotation_that_the_disk_refuses(disk: SimulatedDisk) -> None:

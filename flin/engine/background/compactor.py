@@ -35,7 +35,7 @@ from flin.engine.background.job import CompactionJob, CountJob, JobCancelled, Jo
 from flin.engine.background.job_edit import install_result, log_retry
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.maintenance import Maintenance
-from flin.engine.background.picker import pick_collection, pick_compaction, pick_full_compaction
+from flin.engine.background.picker import RENEWS, pick_collection, pick_compaction, pick_full_compaction
 from flin.engine.background.run_profile import RunProfiles
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
@@ -252,13 +252,20 @@ class Compactor:
             self._full_compactions += change
 
     def _compact_shard_fully(self, shard: int, start: bytes = b"", stop: bytes | None = None) -> None:
-        def is_stale(table: TableMeta) -> bool:
+        def is_older(table: TableMeta) -> bool:
             name = maybe_parse(table.file)
-            is_older = name is not None and name.number < coming_job  # nothing is renewed twice, so that this ends
-            return is_older and has_older_key(store.options.fs, join(store.directory, table.file))
+            may_be = name is not None and name.number < coming_job  # nothing is renewed twice, so that this ends
+            return may_be and has_older_key(store.options.fs, join(store.directory, table.file))
 
         def pick(state: ReadState) -> Compaction | None:
             version, taken = self._counted(state), self._taken(state)
+            older = {each.number for each in self._older_files(version)}
+            values_of = self._pointed.among(state)
+
+            def is_stale(table: TableMeta) -> bool:
+                # Each renewal moves values out of older files, so that this ends, too.
+                return is_older(table) or any(number in older for number, _ in values_of(table) if older)
+
             return pick_full_compaction(version, shard, self._options, taken, start, stop, is_stale)
 
         store = self._store
@@ -268,6 +275,13 @@ class Compactor:
         damage = self._damaged.error_in(shard)
         if damage is not None:
             raise damage
+
+    def _older_files(self, version: Version) -> tuple[ValueFile, ...]:
+        """The value files that are sealed with an older data key than new ones are."""
+        store = self._store
+        return tuple(
+            each for each in version.value_files if has_older_key(store.options.fs, join(store.directory, each.file))
+        )
 
     def _taken(self, state: ReadState) -> list[Compaction]:
         """The compactions whose runs no other may touch. One whose edit counts already may still be among the busy."""
@@ -322,6 +336,9 @@ class Compactor:
             return
         state = store.state
         worn = worn_files(state.version) if compaction.bottom else ()
+        if compaction.reason == RENEWS:
+            chosen = {*worn, *self._older_files(state.version)}
+            worn = tuple(sorted(chosen, key=lambda each: each.number))
         held = _files_read(state, compaction, worn)
         job = CompactionJob(
             store.directory,

@@ -51,6 +51,9 @@ TRIES: Final = 8
 """Proposals of one rule that are tried. Those that are refused are mostly in the way of the same compaction."""
 
 COLLECTS: Final = "garbage in value files"
+RENEWS: Final = "another key"
+"""The reason of merges of what an older data key has sealed, values included."""
+
 
 MOST: Final = 3
 DRAG: Final = 2
@@ -213,7 +216,7 @@ class _Choice:
                 break
         if not stretch:
             return None
-        return plan(self._shard, 0, 1, [(0, tuple(stretch))], "asked for", drop_all=True, worn=stretch)
+        return plan(self._shard, 0, 1, [(0, tuple(stretch))], RENEWS, drop_all=True, worn=stretch)
 
     def discover(self) -> Compaction | None:
         return self._bottom()

@@ -31,7 +31,7 @@ ALLOWED_IMPORTS = {
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
     "flin/admin": {"aiohttp", "prometheus_client"},  # only with --http
-    "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis", "shtab"},
+    "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},
 }
 
 

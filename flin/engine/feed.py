@@ -324,7 +324,7 @@ class Feed(Iterator[Event]):
 def _columns(chunk: Chunk, found: Columns | SealedColumns) -> tuple[Sequence[bytes], Sequence[bytes]]:
     """The keys and values of puts of one shape."""
     if isinstance(found, SealedColumns) and chunk.opener is not None:
-        return chunk.opener.columns(found)
+        return chunk.opener.columns(chunk.data, found, None)
     if isinstance(found, Columns) and chunk.opener is None:
         return found.keys, found.values
     raise CorruptionError(chunk.path, 0, "frames are sealed in an encrypted database, and in no other")

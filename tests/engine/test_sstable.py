@@ -291,6 +291,22 @@ def test_nowait_compares_the_checksum_of_a_block_once() -> None:
     assert state._payload_of(0, stored) == state._payload_of(0, wrong)
 
 
+def test_packed_blocks_of_a_scan_stay_while_half_of_the_cache_is_free() -> None:
+    """They are not unpacked again by the next scan; later ones leave their places to lookups."""
+    points = {b"%05d" % number: bytes(100) for number in range(2000)}
+    data, meta = write_table(points, TableOptions(codec="zstd", block_size_bytes=4096))
+    for capacity in (1 << 20, 40_000):
+        cache = BlockCache(capacity)
+        table = Table(MemoryFile(data), meta, cache)
+        for _ in range(2):
+            assert dict(pair for page in table.pages() for pair in zip(*page, strict=True)) == points
+        blocks = table.loaded().blocks
+        cached = sum(block is not None for block in blocks)
+        assert cached == len(blocks) if capacity > 40_000 else 0 < cached < len(blocks) / 2
+        assert not cache.is_full
+        cache._check()
+
+
 def test_threads_share_a_table() -> None:
     chance = random.Random(1)
     entries: dict[bytes, Entry] = {  # blocks of both sorts: every other one does not shrink

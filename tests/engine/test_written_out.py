@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import random
 import re
+import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,8 @@ from flin.engine.boundaries import covers
 from flin.engine.buffers import BytesLike
 from flin.engine.disk.cipher import SEAL_BYTES, SealKey
 from flin.engine.disk.data_keys import DataKeys
-from flin.engine.disk.sealed_files import SealedFileSystem
+from flin.engine.disk.file_name import wal_name
+from flin.engine.disk.sealed_files import SEGMENT_SALT, SealedFileSystem
 from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
@@ -45,6 +47,7 @@ from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
+from flin.engine.table.sealed_values import SealedValueFile
 from flin.engine.table.value_files import OpenValueFile, Row, ValueFiles, are_close, rows_of
 from flin.engine.view import View
 from flin.engine.wal import frames as wal_frames
@@ -156,6 +159,43 @@ def values_of_files(given: Input) -> None:
         assert outcome(partial(one.value, row)) == expected
         assert outcome(partial(first_of, files, row)) == expected
         assert outcome(partial(span_of, spanned, row)) == expected
+
+
+def sealed_values_of_files(given: Input) -> None:
+    """Some texts were changed, some files are shorter than their pointers say."""
+    chance = given.chance
+    fs = SealedFileSystem(SimulatedDisk(), DataKeys({1: bytes(32)}), chance.randbytes)
+    fs.make_directory("/v")
+    salt, path = fs.segment_salt(), f"/v/{wal_name(1, 1)}"
+    key = fs.segment_key(salt, 1, path)
+    data = bytearray(SEGMENT_SALT.start) + salt
+    large = LargeValues(1, 1)
+    rows = []
+    for _ in range(12):
+        sealed = key.seal(chance.randbytes(chance.choice([0, 5, 1024, 3000])), struct.pack("<Q", len(data)))
+        rows += rows_of([large.pointer(len(data), sealed, SEAL_BYTES)])
+        data += sealed
+        if chance.random() < 0.3:
+            data[-chance.randrange(1, len(sealed))] ^= 1
+    file = fs.create_segment(path)
+    file.write(data[: len(data) - chance.choice([0, 100])], 0)
+    file.close()
+    length = len(data) - chance.choice([0, 50])
+    one, other = [SealedValueFile(fs, path, length=length) for _ in range(2)]
+    for row in rows * 2:
+        number, offset, size, checksum = row
+        stored = number, offset, size + SEAL_BYTES, checksum
+
+        def checked(stored: Row = stored) -> bytes:
+            other.check_place(stored)
+            sealed = other.pread(stored[2], stored[1])
+            text = key.maybe_open(sealed, struct.pack("<Q", stored[1])) if len(sealed) == stored[2] else None
+            if text is None:
+                other.check(stored, sealed)
+            assert text is not None
+            return text
+
+        assert outcome(partial(one.plain_value, row)) == outcome(checked)
 
 
 def span_of(file: OpenValueFile, row: Row) -> bytes:
@@ -324,12 +364,13 @@ def sealed_frames(given: Input) -> None:
 def sealed_writers(given: Input) -> None:
     for window in (0, 64, 4096):
         writers, disks = [], []
+        threshold = given.chance.choice([4, 64, 4096])
         for _ in range(2):
             disk = SimulatedDisk(window_bytes=window)
             disk.make_directory("/db")
             fs = SealedFileSystem(disk, DataKeys({1: bytes(32)}), random.Random(given.seed).randbytes)
             begin = {"next_number": 1, "position": 0, "sequence": 1, "predecessor": 0, "predecessor_end": 0}
-            writers.append(SealedWalWriter(fs, "/db", bytes(16), 1, 4, **begin))
+            writers.append(SealedWalWriter(fs, "/db", bytes(16), 1, threshold, **begin))
             disks.append(disk)
         quick, plain = writers
         for key, value in given.puts_and_deletes():
@@ -467,6 +508,14 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         values_of_files,
     ),
     "table.value_files.OpenValueFile.span": ({"table.value_files.OpenValueFile.check"}, values_of_files),
+    "table.sealed_values.SealedValueFile.plain_value": (
+        {
+            "table.value_files.OpenValueFile.check_place",
+            "disk.open_files.TableFile.pread",
+            "disk.cipher.SealKey.maybe_open",
+        },
+        sealed_values_of_files,
+    ),
     "table.value_files.ValueFiles._read_spans": ({"table.value_files.are_close"}, spans_of_values),
     "table.value_files.ValueFiles._read_one_by_one": (
         {"table.value_files.OpenValueFile.check", "table.value_files.OpenValueFile.check_place"},
@@ -474,10 +523,15 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     ),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
-    "wal.sealed.FrameSealer.put": ({"wal.sealed.FrameSealer._frame"}, sealed_frames),
-    "wal.sealed.FrameSealer._large_put": ({"wal.sealed.FrameSealer.commit_placed"}, sealed_frames),
+    "wal.sealed.FrameSealer.large_put": (
+        {"wal.sealed.FrameSealer.commit_placed", "wal.sealed.FrameSealer._frame"},
+        sealed_frames,
+    ),
     "wal.sealed.FrameOpener.points": ({"wal.frames.decode_payload"}, sealed_frames),
-    "wal.sealed_writer.SealedWalWriter.put": ({"wal.writer.WalWriter._append"}, sealed_writers),
+    "wal.sealed_writer.SealedWalWriter.put": (
+        {"wal.writer.WalWriter._append", "wal.sealed.FrameSealer.put", "wal.sealed.FrameSealer._frame"},
+        sealed_writers,
+    ),
     "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),
     "engine.Engine.get": ({"view.View.get", "read.read_path._is_absent"}, gets_of_an_engine),
     "tree.commits.Commits.put": ({"tree.commits.Commits.commit"}, writes_of_a_store),

@@ -30,7 +30,7 @@ class Aead(Protocol):
 
     def encrypt(self, nonce: bytes, data: Any, associated_data: bytes | None) -> bytes: ...
 
-    def decrypt(self, nonce: bytes, data: Any, associated_data: bytes | None) -> bytes: ...
+    def decrypt(self, nonce: bytes | memoryview, data: Any, associated_data: bytes | None) -> bytes: ...
 
 
 def derived(key: bytes, salt: bytes, purpose: bytes) -> bytes:
@@ -47,7 +47,7 @@ def aead(key: bytes) -> Aead:
     return AESGCM(key)
 
 
-def maybe_opened(cipher: Aead, nonce: bytes, sealed: Any, about: bytes | None) -> bytes | None:
+def maybe_opened(cipher: Aead, nonce: bytes | memoryview, sealed: Any, about: bytes | None) -> bytes | None:
     """The text; None if the seal is broken."""
     try:
         return cipher.decrypt(nonce, sealed, about)
@@ -82,8 +82,8 @@ class SealKey:
         nonce = self.next_nonce().to_bytes(NONCE_BYTES, "little")
         return nonce + self.cipher.encrypt(nonce, text, about)
 
-    def maybe_open(self, sealed: bytes, about: bytes) -> bytes | None:
-        """The text; None if the seal is broken."""
+    def maybe_open(self, sealed: bytes | memoryview, about: bytes) -> bytes | None:
+        """The text; None if the seal is broken. (Written out in table.sealed_values.)"""
         if len(sealed) < SEAL_BYTES:
             return None
         return maybe_opened(self.cipher, sealed[:NONCE_BYTES], memoryview(sealed)[NONCE_BYTES:], about)

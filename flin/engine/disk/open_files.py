@@ -22,6 +22,7 @@ from typing import Final, Protocol, TypeVar
 
 from flin.engine.disk.descriptor import givers
 from flin.engine.disk.fs import FileSystem, Mapped, ReadableFile, after_fork_in_child, descriptor_limit
+from flin.engine.disk.sealed_files import SealedMapping, SealedReadableFile
 from flin.engine.reentry import holds_lock
 from flin.errors import CLOSED_TEXT, ClosedError
 
@@ -163,6 +164,15 @@ class TableFile:
         mapped = self._opened().map()
         self.close()
         return mapped
+
+    def maybe_sealed(self) -> SealedMapping | None:
+        """The mapping of a sealed file; only that stays open then. None of a plain one."""
+        file = self._opened()
+        if not self._maps or not isinstance(file, SealedReadableFile):
+            return None
+        mapping = file.mapping()
+        self.close()
+        return mapping
 
     def close(self) -> None:
         """Close it until it is read again."""

@@ -36,7 +36,7 @@ from typing import Final
 
 from flin.engine.checksum import crc32
 from flin.engine.disk import data_keys
-from flin.engine.disk.cipher import TAG_BYTES, Aead, SealKey, aead, derived, fresh_bytes, maybe_opened
+from flin.engine.disk.cipher import TAG_BYTES, Aead, SealKey, aead, derived, fresh_bytes, invalid_tag, maybe_opened
 from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.file_name import KEYS, MANIFEST, maybe_parse
 from flin.engine.disk.fs import (
@@ -153,7 +153,7 @@ class SealedReadableFile:
             sealed = self._file.pread(size + TAG_BYTES, HEADER_BYTES + TAG_BYTES * first + offset)
             text = maybe_opened(cipher, _nonce(first, 0), sealed, None) if len(sealed) > TAG_BYTES else None
             if text is None:
-                raise self._broken(first)
+                raise self.broken(first)
             return text
         first, last, start, stop = self._range(size, offset)
         if first > last:
@@ -178,6 +178,10 @@ class SealedReadableFile:
     def map(self) -> Mapped:
         """Nothing: what lies in the file is sealed. Whoever maps reads by `pread` then."""
         return b""
+
+    def mapping(self) -> SealedMapping:
+        """What opens blocks where they lie in a mapping of the file; that stays when the file is closed."""
+        return SealedMapping(self, self._cipher or self._begin(), self._ends, self._file.map())
 
     def close(self) -> None:
         self._file.close()
@@ -216,7 +220,7 @@ class SealedReadableFile:
         if first == last:
             text = maybe_opened(cipher, _nonce(first, 0), sealed, None) if len(sealed) >= TAG_BYTES else None
             if text is None:
-                raise self._broken(first)
+                raise self.broken(first)
         else:
             view, at, before = memoryview(sealed), 0, begin
             chunks = []
@@ -225,17 +229,47 @@ class SealedReadableFile:
                 stop = at + end - before + TAG_BYTES
                 chunk = maybe_opened(cipher, _nonce(number, 0), view[at:stop], None) if stop <= len(sealed) else None
                 if chunk is None:
-                    raise self._broken(number)
+                    raise self.broken(number)
                 chunks.append(chunk)
                 at, before = stop, end
             text = b"".join(chunks)
         start = offset - begin
         return text if not start and size == len(text) else text[start : start + size]
 
-    def _broken(self, number: int) -> CorruptionError:
+    def broken(self, number: int) -> CorruptionError:
         begin = self._ends[number - 1] if number else 0
         text = "a seal is broken: these bytes were changed, moved or cut, or are another file's"
         return CorruptionError(self.path, HEADER_BYTES + TAG_BYTES * number + begin, text)
+
+
+class SealedMapping:
+    """A mapped file, whose chunks are opened one at a time, without a call of the system. What is opened is copied
+    first: else who writes into the file at that moment might have other bytes vouched for than are opened.
+
+    Where a file ends early, it raises CorruptionError for what is not there."""
+
+    __slots__ = ("_data", "_decrypt", "_ends", "_file")
+
+    def __init__(self, file: SealedReadableFile, cipher: Aead, ends: array[int], data: Mapped) -> None:
+        self._file: Final = file
+        self._decrypt: Final = cipher.decrypt
+        self._ends: Final = ends
+        self._data: Final = data
+
+    def first_chunk(self, offset: int) -> int:
+        """The number of the chunk that has the byte at this offset of the plain file."""
+        return bisect_right(self._ends, offset)
+
+    def maybe_chunk(self, number: int, size: int, offset: int) -> bytes | None:
+        """What is at this offset, if it is the whole chunk of this number."""
+        ends = self._ends
+        if number >= len(ends) or ends[number] != offset + size or (number and ends[number - 1] != offset):
+            return None
+        start = HEADER_BYTES + TAG_BYTES * number + offset
+        try:
+            return self._decrypt(_nonce(number, 0), self._data[start : start + size + TAG_BYTES], None)
+        except invalid_tag():
+            raise self._file.broken(number) from None
 
 
 def _encode_sizes(sizes: array[int]) -> bytes:

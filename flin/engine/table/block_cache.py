@@ -69,6 +69,10 @@ class BlockCache:
             self.drop_gone()
         self._change(lambda: self._put(row, number, block, charge))
 
+    def has_room(self) -> bool:
+        """Whether half of it is free: then blocks of scans may stay, which are not asked for as often as others."""
+        return 2 * self.used_bytes < self.capacity_bytes
+
     def pass_by(self, row: CacheRow, number: int, payload: bytes) -> None:
         """Remember a block until the next one, unless it is too large for the cache, too."""
         if len(payload) * 8 <= self.capacity_bytes:

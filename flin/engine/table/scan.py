@@ -155,7 +155,11 @@ def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located
         else:
             found = state.blocks[number]
             payload = None if found is None else found.payload
-            yield number, state.unpack(number) if payload is None else payload, 0
+            if payload is None:
+                payload = state.unpack(number)
+                if found is None and state.cache is not None and state.cache.has_room():
+                    state.admit(number, payload)
+            yield number, payload, 0
 
 
 def _read_spans(state: TableState, first: int, last: int, reverse: bool) -> _Located:

@@ -4,8 +4,8 @@ It is complete before a second thread can see it; then only the marks and the co
 byte per block: 0 until its checksum was compared, then RAW or PACKED.
 
 The file is mapped whole: `data` is used like `bytes` (an index gives a number, a slice bytes). The filter is read
-there, and the separators, too, if memory is short. A sealed file (disk/sealed_files.py) has no mapping: each block is
-read and opened, as packed ones are unpacked; its seal vouches for more than a checksum.
+there, and the separators, too, if memory is short. Of a sealed file (disk/sealed_files.py) there is no `data`: each
+block is opened, as packed ones are unpacked, and its seal vouches for more than a checksum.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of
 from flin.engine.disk.fs import ReadableFile
+from flin.engine.disk.open_files import TableFile
+from flin.engine.disk.sealed_files import SealedMapping
 from flin.engine.entry import Entry, Page
 from flin.engine.table import block, bloom, index_block, key_part, range_block, stored_block
 from flin.engine.table import footer as table_footer
@@ -50,7 +52,9 @@ class TableState:
     """Filter, index and mapping of a table, made by `Table.loaded`."""
 
     __slots__ = (
+        "_first_chunk",
         "_other_bytes",
+        "_sealed",
         "_separator_bytes",
         "base",
         "blocks",
@@ -95,6 +99,9 @@ class TableState:
         self.data: Final = _map(file)
         if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
             raise CorruptionError(path, len(self.data), "the file ends within a table")
+        sealed = None if self.data or not isinstance(file, TableFile) else _maybe_sealed(file)
+        self._sealed: Final = sealed
+        self._first_chunk: Final = 0 if sealed is None else sealed.first_chunk(base)
         self.words: Final = self._filter()
         self.word_count: Final = len(self.words)
         self.blocks: Final[CacheRow] = [None] * len(index.separators)
@@ -183,8 +190,14 @@ class TableState:
     def unpack(self, number: int) -> bytes:
         """The payload of a verified block of the mapping, or of one that is read."""
         start, stop = self.starts[number], self.starts[number + 1]
-        stored = self.data[start:stop] if self.data else table_footer.read_part(self.file, start, stop - start)
-        return stored_block.unpack(stored, self.path, start)
+        stored = None
+        if self.data:
+            stored = self.data[start:stop]
+        elif self._sealed is not None:
+            stored = self._sealed.maybe_chunk(self._first_chunk + number, stop - start, start)
+        if stored is None:  # without a mapping; or larger than a chunk, or after such a block
+            stored = table_footer.read_part(self.file, start, stop - start)
+        return stored_block.unpack_before_checksum(stored, self.path, start)
 
     def find(self, key: bytes) -> Entry | None:
         """The key's entry, once the filter has let it through."""
@@ -200,6 +213,12 @@ class TableState:
 
     def find_cold(self, number: int, key: bytes) -> Entry | None:
         """A lookup in a block that is not cached."""
+        if (self.marks[number] or self.verify(number)) == PACKED:
+            if self.cache is not None:
+                self.cache.misses += 1
+            payload = self._payload(number)
+            self._maybe_admit(number, payload)
+            return block.find(payload, 0, key)
         found = self.record_miss(number)
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
 
@@ -346,14 +365,16 @@ class TableState:
 
     def _unpacked(self, number: int) -> CachedBlock:
         """A packed block that is not cached."""
-        payload = None
+        payload = self._payload(number)
+        return self._maybe_admit(number, payload) or CachedBlock(payload)
+
+    def _payload(self, number: int) -> bytes:
+        """That of a packed block that is not cached."""
         if self.cache is not None:
             row, last, passing = self.cache.passing
             if last == number and row is self.blocks:
-                payload = passing
-        if payload is None:
-            payload = self.unpack(number)
-        return self._maybe_admit(number, payload) or CachedBlock(payload)
+                return passing
+        return self.unpack(number)
 
     def expand(self, found: CachedBlock) -> None:
         """Decode a cached payload."""
@@ -436,6 +457,13 @@ class TableState:
             staged[number] = payload
             for other in list(staged)[:-_MAX_STAGED]:  # their lookups are probably gone
                 staged.pop(other, None)
+
+
+def _maybe_sealed(file: TableFile) -> SealedMapping | None:
+    try:
+        return file.maybe_sealed()
+    except OSError as error:
+        raise StorageError("map", file.path, error) from error
 
 
 def _map(file: ReadableFile) -> bytes:

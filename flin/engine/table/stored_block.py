@@ -76,8 +76,17 @@ def verify(stored: bytes | memoryview, offset: int, path: str, base_offset: int)
 
 def unpack(stored: bytes, path: str, offset: int) -> bytes:
     """The payload of a stored block whose checksum is right; `offset` is the block's in the file."""
-    is_raw = stored[0] < block.COMPRESSED
-    payload = stored[:-CHECKSUM_SIZE] if is_raw else _decompress(stored, path, offset)
+    payload = unpack_before_checksum(stored, path, offset)
+    return payload[:-CHECKSUM_SIZE] if payload is stored else payload
+
+
+def unpack_before_checksum(stored: bytes, path: str, offset: int) -> bytes:
+    """What `unpack` gives, but that of a raw block still has the checksum after it, which nobody looks at: to cut that
+    off would copy the rest."""
+    if stored[0] < block.COMPRESSED:
+        block.check(stored, 0, len(stored) - CHECKSUM_SIZE, path, offset)
+        return stored
+    payload = _decompress(stored, path, offset)
     block.check(payload, 0, len(payload), path, offset)
     return payload
 

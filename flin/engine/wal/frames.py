@@ -82,7 +82,7 @@ SEALED: Final = 0x80
 WITH_VALUES: Final = 0x40
 PLAIN_KIND: Final = 0x3F  # the bits without these two
 SEALED_KINDS: Final = frozenset((0x81, 0x82, 0x83, 0xC2, 0xC3))
-_GROUPED: Final = frozenset((FRAME_PUT, SEALED | FRAME_PUT))
+_GROUPED: Final = frozenset((FRAME_PUT, SEALED | FRAME_PUT, SEALED | WITH_VALUES | FRAME_PUTS))
 
 _HEADER: Final = struct.Struct("<8sI16sQ8sQQQQQ")
 _CRC: Final = struct.Struct("<I")
@@ -128,13 +128,13 @@ def _structs_of_puts(count: int, key_size: int, value_size: int) -> tuple[struct
 
 
 @lru_cache(maxsize=32)
-def _structs_of_sealed(count: int, size: int) -> tuple[struct.Struct, struct.Struct, struct.Struct]:
-    """The structs of `count` sealed puts of `size` bytes each: their fields, what their checksums cover, and their
-    headers without these, with the nonces."""
-    text = size - FRAME_BYTES - NONCE_BYTES
-    fields = struct.Struct("<" + f"I12sQQQ5s{NONCE_BYTES}s{text}s" * count)
+def _structs_of_sealed(count: int, size: int, text: int) -> tuple[struct.Struct, struct.Struct, struct.Struct]:
+    """The structs of `count` sealed puts of `size` bytes each: their fields, the first `text` bytes of what is sealed
+    among them; what their checksums cover; their headers without these, with the nonces."""
+    rest = size - FRAME_BYTES - NONCE_BYTES
+    fields = struct.Struct("<" + f"I12sQQQ5s{NONCE_BYTES}s{text}s{rest - text}x" * count)
     covered = struct.Struct("<" + f"4x{size - 4}s" * count)
-    return fields, covered, struct.Struct("<" + f"4x{size - 4 - text}s{text}x" * count)
+    return fields, covered, struct.Struct("<" + f"4x{size - 4 - rest}s{rest}x" * count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +269,10 @@ class SealedColumns(NamedTuple):
     """The fields of sealed puts of one size that follow each other."""
 
     offset: int  # of the first frame
+    size: int  # of a frame
     headers: tuple[bytes, ...]  # without the checksums, with the nonces
     nonces: tuple[bytes, ...]
-    sealed: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]  # where the first has a large value: as far as that
     synced: tuple[int, ...]
 
 
@@ -307,13 +308,11 @@ class ValidFrames:
         self.stop_reason = ""  # why it ended; "" at the stop, or if only zeros are left
 
     def __iter__(self) -> Iterator[GoodFrame | Columns | SealedColumns]:
-        data, header, stop = self._data, self._header, self._stop
-        view = memoryview(data)
+        data, header, stop, view = self._data, self._header, self._stop, memoryview(self._data)
         base, salt = header.base, header.salt
         sequence = header.first_sequence if self._start == HEADER_BYTES else -1
         offset, last_kind, stop_reason = self._start, 0, ""
-        highest, frames, operations = header.synced, 0, 0
-        last_length, batch = 0, MIN_GROUP_FRAMES
+        highest, frames, operations, last_length, batch = header.synced, 0, 0, 0, MIN_GROUP_FRAMES
         while offset < stop:
             # 1. The header, which tells the frame's end.
             if offset + FRAME_BYTES > stop:
@@ -364,8 +363,7 @@ class ValidFrames:
     def _equal_puts(self, offset: int, frame_end: int, number: int, sequence: int) -> Columns | None:
         """The columns of `number` frames from the offset on, if all are good puts of the first one's shape; that one
         ends at `frame_end`."""
-        data, header = self._data, self._header
-        size = frame_end - offset
+        data, header, size = self._data, self._header, frame_end - offset
         body = offset + FRAME_BYTES + 4
         key_size = int.from_bytes(data[body - 4 : body], "little")
         if number < 2 or key_size > frame_end - body:
@@ -390,12 +388,14 @@ class ValidFrames:
 
     def _equal_sealed(self, offset: int, frame_end: int, number: int, sequence: int) -> SealedColumns | None:
         """What `_equal_puts` gives, of sealed puts of the first one's size."""
-        data, header = self._data, self._header
-        size = frame_end - offset
+        data, header, size = self._data, self._header, frame_end - offset
         if number < 2 or size < FRAME_BYTES + SEAL_BYTES:
             return None
         frames = data[offset : offset + number * size]
-        fields, covered, rest = _structs_of_sealed(number, size)
+        text = size - FRAME_BYTES - NONCE_BYTES
+        if frames[FRAME_BYTES - 1] & WITH_VALUES:  # as far as its large value
+            text = min(text, 4 + int.from_bytes(frames[FRAME_BYTES + NONCE_BYTES :][:4], "little"))
+        fields, covered, rest = _structs_of_sealed(number, size, text)
         flat = fields.unpack(frames)
         checksums, heads, positions, sequences, synced, kinds, nonces, sealed = (flat[place::8] for place in range(8))
         first = header.base + offset
@@ -409,7 +409,7 @@ class ValidFrames:
             or checksums != tuple(map(crc32, covered.unpack(frames)))
         ):
             return None
-        return SealedColumns(offset, rest.unpack(frames), nonces, sealed, synced)
+        return SealedColumns(offset, size, rest.unpack(frames), nonces, sealed, synced)
 
 
 class FrameHeader(NamedTuple):

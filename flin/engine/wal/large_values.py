@@ -47,13 +47,16 @@ class LargeValues:
         checksum = value_checksum(self._number, offset, value)
         return Pointer(pack_pointer(self._number, offset, len(value) - seal_bytes, checksum))
 
-    def pointers(self, offsets: Sequence[int], values: Sequence[bytes]) -> list[Pointer]:
+    def pointers(
+        self, offsets: Sequence[int], values: Sequence[bytes | memoryview], seal_bytes: int = 0
+    ) -> list[Pointer]:
         """The pointers of many values, in loops of C: 0.5 microseconds each and the checksum, instead of 1.1."""
         places, cut_places, pointers, cut_pointers = _structs(len(values))
         numbers = repeat(self._number)
         joined = places.pack(*chain.from_iterable(zip(numbers, offsets)))  # noqa: B905  `numbers` is endless
         checksums = map(crc32, values, map(crc32, cut_places.unpack(joined)))
-        rows = zip(numbers, offsets, map(len, values), checksums)  # noqa: B905
+        lengths = map(len, values) if not seal_bytes else [len(value) - seal_bytes for value in values]
+        rows = zip(numbers, offsets, lengths, checksums)  # noqa: B905
         return list(map(Pointer, cut_pointers.unpack(pointers.pack(*chain.from_iterable(rows)))))
 
     def replaced(self, values: Iterable[bytes], stop: int) -> list[bytes]:

@@ -123,7 +123,7 @@ def _apply_sealed(
     opener: FrameOpener,
 ) -> None:
     if isinstance(found, SealedColumns):
-        memtable.entries.update(zip(*opener.columns(found), strict=True))
+        memtable.entries.update(zip(*opener.columns(data, found, large), strict=True))
         return
     if isinstance(found, Columns):
         raise CorruptionError(path, 0, "puts are not sealed, as all of an encrypted database are")

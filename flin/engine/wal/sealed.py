@@ -62,17 +62,20 @@ from flin.engine.wal.frames import (
 from flin.engine.wal.large_values import LargeValues
 from flin.errors import CorruptionError
 
-_pack_head: Final = struct.Struct(FRAME_REST.format + "QI").pack  # with the nonce
+pack_head: Final = struct.Struct(FRAME_REST.format + "QI").pack  # with the nonce
 _NUMBER: Final = struct.Struct("<I")
 _VALUE: Final = struct.Struct("<II")
 _pack_offset: Final = struct.Struct("<Q").pack
-_pack_length: Final = _NUMBER.pack
+pack_length: Final = _NUMBER.pack
 _DELETE: Final = bytes((KIND_DELETE,)) + bytes(9)  # the columns of one tombstone, up to its key's length
 _NO_VALUE: Final = bytes(4)
 _SINGLE: Final = struct.Struct("<5I")
 _pack_single: Final = _SINGLE.pack
 _SINGLE_BYTES: Final = _SINGLE.size
 """One large value, its place and size; and of the plain payload the lengths of its key and of nothing."""
+
+_KIND: Final = FRAME_BYTES - 5
+"""Where a header without its checksum has the frame's kind."""
 
 SEALED_FRAME_BYTES: Final = NONCE_BYTES + 4 + TAG_BYTES + _NUMBER.size
 SEALED_VALUE_BYTES: Final = _VALUE.size + SEAL_BYTES
@@ -96,42 +99,45 @@ class FrameSealer:
         """`threshold`: the bytes from which on a value is sealed by itself; 0: none is."""
         self.salt: Final = salt
         self._key: Final = key
-        self._encrypt: Final = key.cipher.encrypt
-        self._next_nonce: Final = key.next_nonce
+        self.encrypt: Final = key.cipher.encrypt
+        self.next_nonce: Final = key.next_nonce
         self._base: Final = base
-        self._threshold: Final = threshold or 1 << 62
+        self.threshold: Final = threshold or 1 << 62
+        self.short: Final = min(self.threshold, MIN_SEALED)
+        """A put whose payload is shorter is sealed whole, and has no key that is too long."""
 
     def put(self, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> bytes:
-        """What frames.encode_put makes, sealed: the hot path."""
-        if len(value) >= self._threshold:
-            return self._large_put(position, sequence, synced, key, value)
+        """What frames.encode_put makes, sealed. (Written out in wal.sealed_writer.SealedWalWriter.put.)"""
+        if len(value) >= self.threshold:
+            return b"".join(self.large_put(position, sequence, synced, key, value))
         size = SEAL_BYTES + 4 + len(key) + len(value)
         if size > MIN_SEALED:
             check_sizes((key,), size)
-        # Written out: wal.sealed.FrameSealer._frame
-        head = _pack_head(size, self.salt, position, sequence, synced, 1, SEALED | FRAME_PUT, self._next_nonce(), 0)
-        body = head + self._encrypt(head[-NONCE_BYTES:], _pack_length(len(key)) + key + value, head)
-        return pack_crc(crc32(body)) + body
+        fields = (size, self.salt, position, sequence, synced, 1, SEALED | FRAME_PUT)
+        return self._frame(fields, pack_length(len(key)) + key + value)
 
-    def _large_put(self, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> bytes:
-        """What `commit` makes of one large value, in a third of the time.
+    def large_put(self, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> tuple[bytes, bytes]:
+        """What `commit` makes of one large value, in a third of the time: the frame as far as that, and that, sealed.
 
-        Written out: wal.sealed.FrameSealer.commit_placed"""
+        Written out: wal.sealed.FrameSealer.commit_placed, wal.sealed.FrameSealer._frame"""
         text = _pack_single(1, 0, len(value) + SEAL_BYTES, len(key), 0) + key
         sealed_size = len(text) + TAG_BYTES
         size = NONCE_BYTES + 4 + sealed_size + len(value) + SEAL_BYTES
         check_sizes((key,), size)
         about = _pack_offset(position - self._base + FRAME_BYTES + NONCE_BYTES + 4 + sealed_size)
-        nonce = self._next_nonce().to_bytes(NONCE_BYTES, "little")
-        fields = (size, self.salt, position, sequence, synced, 1, SEALED | WITH_VALUES | FRAME_PUTS)
-        return self._frame(fields, text, _pack_length(sealed_size), nonce, self._encrypt(nonce, value, about))
+        nonce = self.next_nonce().to_bytes(NONCE_BYTES, "little")
+        sealed = self.encrypt(nonce, value, about)
+        kind = SEALED | WITH_VALUES | FRAME_PUTS
+        head = pack_head(size, self.salt, position, sequence, synced, 1, kind, self.next_nonce(), 0)
+        start = b"".join((head, pack_length(sealed_size), self.encrypt(head[-NONCE_BYTES:], text, head), nonce))
+        return pack_crc(crc32(sealed, crc32(start))) + start, sealed
 
     def delete(self, position: int, sequence: int, synced: int, key: bytes) -> bytes:
         """What frames.encode_delete makes, sealed."""
         size = SEAL_BYTES + DELETE_BYTES + len(key)
         if size > MIN_SEALED:
             check_sizes((key,), size)
-        text = b"".join((_DELETE, _pack_length(len(key)), _NO_VALUE, key))
+        text = b"".join((_DELETE, pack_length(len(key)), _NO_VALUE, key))
         return self._frame((size, self.salt, position, sequence, synced, 1, SEALED | FRAME_OPERATIONS), text)
 
     def commit(
@@ -156,11 +162,26 @@ class FrameSealer:
         ranges: Sequence[Range] = (),
         plain: bool | None = None,
     ) -> tuple[bytes, list[Placed]]:
-        """The frame, and its large values in the order of the points. (Written out in `_large_put`.)"""
+        """The frame, and its large values in the order of the points. (Written out in `large_put`.)"""
+        pieces, placed = self.commit_pieces(position, sequence, synced, points, ranges, plain)
+        return b"".join(pieces), placed
+
+    def commit_pieces(
+        self,
+        position: int,
+        sequence: int,
+        synced: int,
+        points: Mapping[bytes, Entry],
+        ranges: Sequence[Range] = (),
+        plain: bool | None = None,
+    ) -> tuple[tuple[bytes, bytes], list[Placed]]:
+        """The frame in two pieces, and its large values."""
         plain = are_plain(points) if plain is None else plain
-        large = [(place, entry) for place, entry in enumerate(points.values()) if _size(entry) >= self._threshold]
+        large: list[tuple[int, Entry]] = []
+        if not plain or max(map(len, points.values()), default=0) >= self.threshold:  # type: ignore[arg-type]  # plain
+            large = [(place, entry) for place, entry in enumerate(points.values()) if _size(entry) >= self.threshold]
         if large:
-            points = {key: _emptied(entry, self._threshold) for key, entry in points.items()}
+            points = {key: _emptied(entry, self.threshold) for key, entry in points.items()}
         kind, columns = plain_payload(points, ranges, plain)
         count = len(points) + len(ranges)
         text = b"".join(columns)
@@ -168,7 +189,7 @@ class FrameSealer:
             size = SEAL_BYTES + len(text)
             if size > MIN_SEALED:
                 check_sizes(points, size)
-            return self._frame((size, self.salt, position, sequence, synced, count, SEALED | kind), text), []
+            return self._pieces((size, self.salt, position, sequence, synced, count, SEALED | kind), text), []
         values = [_value(entry) for _, entry in large]
         text = b"".join(
             (
@@ -186,13 +207,20 @@ class FrameSealer:
             placed.append(Placed(offset, self._key.seal(value, _pack_offset(offset))))
             offset += len(value) + SEAL_BYTES
         fields = (size, self.salt, position, sequence, synced, count, SEALED | WITH_VALUES | kind)
-        return self._frame(fields, text, _NUMBER.pack(sealed_size), *[each.sealed for each in placed]), placed
+        return self._pieces(fields, text, _NUMBER.pack(sealed_size), *[each.sealed for each in placed]), placed
 
-    def _frame(self, fields: tuple[Any, ...], text: bytes, before: bytes = b"", *values: bytes) -> bytes:
-        """The frame with this header and sealed text, and what stands before and after it. (Written out in `put`.)"""
-        head = _pack_head(*fields, self._next_nonce(), 0)
-        body = b"".join((head, before, self._encrypt(head[-NONCE_BYTES:], text, head), *values))
-        return pack_crc(crc32(body)) + body
+    def _frame(self, fields: tuple[Any, ...], text: bytes) -> bytes:
+        """The frame with this header and sealed text. (Written out in wal.sealed_writer.SealedWalWriter.put and
+        `large_put`.)"""
+        return b"".join(self._pieces(fields, text))
+
+    def _pieces(self, fields: tuple[Any, ...], text: bytes, before: bytes = b"", *values: bytes) -> tuple[bytes, bytes]:
+        """Such a frame, with what stands before and after the text, in two pieces: to join them would copy it all."""
+        head = pack_head(*fields, self.next_nonce(), 0)
+        start, rest = head + before, self.encrypt(head[-NONCE_BYTES:], text, head)
+        if values:
+            rest = b"".join((rest, *values))
+        return pack_crc(crc32(rest, crc32(start))) + start, rest
 
 
 class FrameOpener:
@@ -250,25 +278,54 @@ class FrameOpener:
                 yield place, self.value(self.start + at, sealed)
             at += size
 
-    def columns(self, found: SealedColumns) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """The keys and values of puts of one size."""
-        try:
-            texts = list(map(self._key.cipher.decrypt, found.nonces, found.sealed, found.headers))
-        except invalid_tag():
-            raise self._broken(found.offset) from None
+    def columns(
+        self, data: Mapped, found: SealedColumns, large: LargeValues | None
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """The keys and values of puts of one size, pointers in the places of large values if `large` is given."""
+        if found.headers[0][_KIND] & WITH_VALUES:
+            return self._large_columns(data, found, large)
+        texts = self._texts(found, found.sealed)
         lengths = {text[:4] for text in texts}
         if len(lengths) == 1:
             key_size = int.from_bytes(lengths.pop(), "little")
             value_size = len(texts[0]) - 4 - key_size
             if value_size < 0:
                 raise CorruptionError(self._path, found.offset, "a put's key is longer than its frame")
-            flat = _texts(len(texts), key_size, value_size).unpack(b"".join(texts))
+            flat = _struct_of_texts(len(texts), key_size, value_size).unpack(b"".join(texts))
             return flat[::2], flat[1::2]
         ends = [4 + int.from_bytes(text[:4], "little") for text in texts]
         if max(ends) > len(texts[0]):
             raise CorruptionError(self._path, found.offset, "a put's key is longer than its frame")
         keys = [text[4:end] for text, end in zip(texts, ends, strict=True)]
         return keys, [text[end:] for text, end in zip(texts, ends, strict=True)]
+
+    def _large_columns(
+        self, data: Mapped, found: SealedColumns, large: LargeValues | None
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Those of puts of a large value each: in columns, if their keys have one length, too."""
+        sealed, size = found.sealed, found.size
+        number, text_size = len(sealed), len(sealed[0])
+        key_size = text_size - 4 - TAG_BYTES - _SINGLE_BYTES
+        value_size = size - FRAME_BYTES - NONCE_BYTES - text_size
+        if key_size >= 0 and value_size >= SEAL_BYTES and {each[:4] for each in sealed} == {pack_length(text_size - 4)}:
+            texts = self._texts(found, [each[4:] for each in sealed])
+            if {text[:_SINGLE_BYTES] for text in texts} == {_pack_single(1, 0, value_size, key_size, 0)}:
+                keys = [text[_SINGLE_BYTES:] for text in texts]
+                first = found.offset + FRAME_BYTES + NONCE_BYTES + text_size
+                places = range(first, first + number * size, size)
+                if large is not None and value_size - SEAL_BYTES >= large.threshold:
+                    view = memoryview(data)
+                    return keys, large.pointers(places, [view[at : at + value_size] for at in places], SEAL_BYTES)
+                return keys, [self.value(self.start + at, data[at : at + value_size]) for at in places]
+        kind, places = found.headers[0][_KIND], range(found.offset, found.offset + number * size, size)
+        points = [self.points(data, at, at + size, kind, 1, large)[1][0] for at in places]
+        return [key for key, _ in points], [_value(entry) for _, entry in points]
+
+    def _texts(self, found: SealedColumns, sealed: Iterable[bytes]) -> list[bytes]:
+        try:
+            return list(map(self._key.cipher.decrypt, found.nonces, sealed, found.headers))
+        except invalid_tag():
+            raise self._broken(found.offset) from None
 
     def value(self, offset: int, sealed: bytes) -> bytes:
         """A large value whose sealed text lies at the offset."""
@@ -313,7 +370,7 @@ def maybe_opener(fs: FileSystem, header: SegmentHeader, path: str) -> FrameOpene
 
 
 @lru_cache(maxsize=32)  # as many shapes as wal/frames.py keeps
-def _texts(count: int, key_size: int, value_size: int) -> struct.Struct:
+def _struct_of_texts(count: int, key_size: int, value_size: int) -> struct.Struct:
     return struct.Struct(f"<{f'4x{key_size}s{value_size}s' * count}")
 
 

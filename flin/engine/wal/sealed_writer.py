@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from flin.engine.checksum import crc32
+from flin.engine.disk.cipher import NONCE_BYTES, SEAL_BYTES
 from flin.engine.disk.file_name import maybe_value_number
-from flin.engine.disk.fs import join
+from flin.engine.disk.fs import SegmentFile, join
 from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.entry import Entry, Range
-from flin.engine.wal.sealed import FrameSealer
+from flin.engine.wal.frames import FRAME_PUT, SEALED, pack_crc
+from flin.engine.wal.sealed import FrameSealer, pack_head, pack_length
 from flin.engine.wal.writer import WalWriter
+
+_SEALED_PUT: Final = SEALED | FRAME_PUT
 
 
 class SealedWalWriter(WalWriter):
@@ -34,7 +39,18 @@ class SealedWalWriter(WalWriter):
         if sealer is None or sealer.salt is not self._salt:
             sealer = self._new_sealer()
         position = self.position
-        frame = sealer.put(position, self.sequence, self.synced, key, value)
+        size = SEAL_BYTES + 4 + len(key) + len(value)
+        if size >= sealer.short:
+            if len(value) >= sealer.threshold:
+                pieces = sealer.large_put(position, self.sequence, self.synced, key, value)
+                return self._append_pieces(file, *pieces, 1)
+            frame = sealer.put(position, self.sequence, self.synced, key, value)
+        else:  # the hot path. Written out: wal.sealed.FrameSealer.put, wal.sealed.FrameSealer._frame
+            head = pack_head(
+                size, sealer.salt, position, self.sequence, self.synced, 1, _SEALED_PUT, sealer.next_nonce(), 0
+            )
+            body = head + sealer.encrypt(head[-NONCE_BYTES:], pack_length(len(key)) + key + value, head)
+            frame = pack_crc(crc32(body)) + body
         stop = position + len(frame)
         if stop > self._window_stop:
             self._append(file, frame, 1)
@@ -45,6 +61,21 @@ class SealedWalWriter(WalWriter):
             self.position = stop
         return stop
 
+    def _append_pieces(self, file: SegmentFile, start: bytes, rest: bytes, operations: int) -> int:
+        """What `_append` does with a frame in two pieces, which are copied once."""
+        position = self.position
+        middle = position + len(start)
+        stop = middle + len(rest)
+        if stop > self._window_stop and not self._move_window(file, stop - position):
+            return self._append(file, start + rest, operations)
+        window, begin = self._window, self._window_start
+        assert window is not None
+        window[position - begin : middle - begin] = start
+        window[middle - begin : stop - begin] = rest
+        self.sequence += operations
+        self.position = stop
+        return stop
+
     def delete(self, key: bytes) -> int:
         file = self._file or self._begin()
         frame = self._current_sealer().delete(self.position, self.sequence, self.synced, key)
@@ -52,8 +83,9 @@ class SealedWalWriter(WalWriter):
 
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
         file = self._file or self._begin()
-        frame = self._current_sealer().commit(self.position, self.sequence, self.synced, points, ranges, plain)
-        return self._append(file, frame, len(points) + len(ranges))
+        sealer = self._current_sealer()
+        pieces, _ = sealer.commit_pieces(self.position, self.sequence, self.synced, points, ranges, plain)
+        return self._append_pieces(file, *pieces, len(points) + len(ranges))
 
     def _current_sealer(self) -> FrameSealer:
         sealer = self._sealer

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from flin.engine.disk.cipher import TAG_BYTES
 from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.fs import append_all
+from flin.engine.disk.open_files import TableFile
 from flin.engine.disk.sealed_files import (
     CHUNK_BYTES,
     HEADER_BYTES,
     MAGIC,
     SealedFileSystem,
+    SealedReadableFile,
     raw_of,
 )
 from flin.errors import CorruptionError, FormatVersionError
@@ -86,6 +88,50 @@ def test_what_is_appended_at_once_is_a_chunk(fs: SealedFileSystem) -> None:
         assert whole.pread(len(piece), at) == piece
         at += len(piece)
     assert whole.pread(at, 0) == b"".join(pieces)
+
+
+def test_a_mapping_opens_whole_chunks(fs: SealedFileSystem) -> None:
+    """What is not one is read by the file; what was changed or cut is noticed where it is opened."""
+    pieces = [Random(size).randbytes(size) for size in (5, 8000, 1, 300)]
+    file = fs.create(TABLE)
+    for piece in pieces:
+        file.append(piece)
+    file.sync()
+    file.close()
+    mapping = TableFile(fs, TABLE).maybe_sealed()
+    assert mapping is not None
+    offset = 0
+    for number, piece in enumerate(pieces):
+        size = len(piece)
+        assert mapping.first_chunk(offset) == number
+        assert mapping.maybe_chunk(number, size, offset) == piece
+        for wrong in ((number, size, offset + 1), (number, size + 1, offset), (number + 1, size, offset)):
+            assert mapping.maybe_chunk(*wrong) is None
+        offset += size
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_mapping_of_what_was_changed(fs: SealedFileSystem, is_cut: bool) -> None:
+    data = Random(0).randbytes(10_000)
+    written(fs, data)
+    file = fs.open(TABLE)
+    assert isinstance(file, SealedReadableFile)
+    mapping = file.mapping()
+    at = HEADER_BYTES + 2 * TAG_BYTES + 5000
+    if is_cut:
+        mapping._data = mapping._data[:at]  # type: ignore[misc]  # the file became shorter since it was opened
+    else:
+        changed = bytearray(mapping._data)
+        changed[at - TAG_BYTES + 10] ^= 1
+        mapping._data = bytes(changed)  # type: ignore[misc]
+    assert mapping.maybe_chunk(0, 5000, 0) == data[:5000]
+    with pytest.raises(CorruptionError, match="a seal is broken"):
+        mapping.maybe_chunk(1, 5000, 5000)
+
+
+def test_a_plain_file_has_no_sealed_mapping(fs: SealedFileSystem) -> None:
+    written(fs, b"as it is", "/db/LOCK")
+    assert TableFile(fs, "/db/LOCK").maybe_sealed() is None
 
 
 def test_other_files_are_left_alone(fs: SealedFileSystem) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,6 +121,50 @@ def test_puts_of_one_size_are_opened_in_columns() -> None:
     valid = ValidFrames(bytes(segment.data), HEADER, HEADER_BYTES, len(segment.data))
     assert sum(isinstance(found, wal_frames.SealedColumns) for found in valid) > 1
     assert replayed(segment.data).entries == expected
+
+
+def large_puts() -> tuple[Segment, dict[bytes, bytes]]:
+    """Frames of one length, of which some have a longer key and a shorter value."""
+    segment, expected = Segment(), {}
+    for number in range(100):
+        longer = 60 <= number < 63
+        key = b"k%04d" % number if longer else b"k%03d" % number
+        expected[key] = b"%d" % (number % 10) * (80 - longer)
+        segment.put(key, expected[key])
+    assert len({stop - start for start, stop in pairwise(segment.ends)}) == 1
+    return segment, expected
+
+
+@pytest.mark.parametrize("threshold", [None, THRESHOLD, 80, 1000])
+def test_large_puts_of_one_size_are_opened_in_columns(threshold: int | None) -> None:
+    """Pointers name the values that are at least as long as the threshold of whoever asks."""
+    segment, expected = large_puts()
+    data = bytes(segment.data)
+    large = None if threshold is None else LargeValues(5, threshold)
+    columns = [
+        found
+        for found in ValidFrames(data, HEADER, HEADER_BYTES, len(data))
+        if isinstance(found, wal_frames.SealedColumns)
+    ]
+    assert sum(len(found.sealed) for found in columns) > 80
+    found = replayed(data, large).entries
+    one_by_one = [opener().points(data, start, stop, 0xC2, 1, large)[1][0] for start, stop in pairwise(segment.ends)]
+    assert found == dict(one_by_one)
+    assert {key: type(entry) for key, entry in found.items()} == {key: type(entry) for key, entry in one_by_one}
+    if threshold in (None, THRESHOLD):
+        assert {key: resolved_entry(entry, segment.data) for key, entry in found.items()} == expected
+
+
+def test_large_puts_in_columns_are_opened_too() -> None:
+    """Behind a right checksum nothing of one among many can be changed: not its key, and not its value."""
+    segment, _ = large_puts()
+    start, stop = segment.ends[40:42]
+    for place in (start + FRAME_BYTES, start + FRAME_BYTES + 12, start + FRAME_BYTES + 20, stop - 20):
+        data = bytearray(segment.data)
+        data[place] ^= 1
+        data[start : start + 4] = crc32(bytes(data[start + 4 : stop])).to_bytes(4, "little")
+        with pytest.raises(CorruptionError):
+            replayed(data)
 
 
 def test_nothing_is_readable() -> None:

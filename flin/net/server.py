@@ -28,6 +28,7 @@ from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.diagnostics import Diagnostics, database_line, start_line
 from flin.net.pid_file import pid_file
+from flin.net.run.checking import Check
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
@@ -110,6 +111,7 @@ class Server:
         expiring: Callable[[], ExpiringSteps] = no_expiries,
         compact: Callable[[], None] = nothing_to_do,
         back_up: Callable[[], None] = nothing_to_do,
+        check: Check = tuple,
     ) -> None:
         """Listen. Raises ConfigError where an address cannot be had."""
         loop = self._loop = asyncio.get_running_loop()
@@ -127,6 +129,7 @@ class Server:
             expiring=expiring,
             compact=compact,
             back_up=back_up,
+            check=check,
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
         )
@@ -272,7 +275,8 @@ async def _serve(
         pids.enter_context(pid_file(options.pidfile))
         store = store_of(engine)
         server = Server(options, store, bound, line_end)
-        await server.start(engine.stats, Expiring(store).steps, engine.compact, partial(_back_up, engine, options))
+        back_up = partial(_back_up, engine, options)
+        await server.start(engine.stats, Expiring(store).steps, engine.compact, back_up, engine.verify)
         store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,6 +14,7 @@ import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.expiring import ExpiringSteps
 from flin.net.client.link import NO_LINK
 from flin.net.client.session import KnownPeer
+from flin.net.run.checking import Check
 from flin.net.run.context import Context
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.dispatch import resume, run_gated
@@ -36,6 +37,7 @@ class ServerThread:
         uvloop: bool = True,
         compact: Callable[[], None] = nothing_to_do,
         back_up: Callable[[], None] = nothing_to_do,
+        check: Check = tuple,
         line_end: LineEnd | None = None,
         **options: Any,
     ) -> None:
@@ -45,6 +47,7 @@ class ServerThread:
         self._uvloop = uvloop
         self._compact = compact
         self._back_up = back_up
+        self._check = check
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._failure: BaseException | None = None
@@ -103,7 +106,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.server = Server(self.options, self.store, line_end=self._line_end)
-        await self.server.start(compact=self._compact, back_up=self._back_up)
+        await self.server.start(compact=self._compact, back_up=self._back_up, check=self._check)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port
         self._ready.set()

@@ -13,8 +13,9 @@ from tests.test_snippets import snippets
 def test_the_examples(tmp_path: Path) -> None:
     with (
         flin.engine.open(tmp_path / "db", sync="never", wal_retention="1mb") as db,
-        ServerThread(store_of(db)) as server,
+        ServerThread(store_of(db), check=db.verify) as server,
     ):
+        object.__setattr__(server.server.services, "engine_statistics", db.stats)
         names: dict[str, object] = {"__name__": "snippets"}
         for line, source in snippets("own-commands.md"):
             source = source.replace("6379", str(server.port))

@@ -130,8 +130,10 @@ expiretime 7.0.0 O(1)
 failover 6.2.0 O(1)
 fcall 7.0.0 Depends on the function that is executed.
 fcall_ro 7.0.0 Depends on the function that is executed.
+flin.check 0.1.0 O(N) in a thread, for the bytes of all files
 flin.delrange 0.1.0 O(1): one range delete
 flin.range 0.1.0 O(N) where N is the number of keys of the page
+flin.stats 0.1.0 O(N) where N is the number of tables
 flin.txn 0.1.0 Depends on the requests that run.
 flin.watch 0.1.0 O(N) where N is the number of changes since the sequence
 flushall 1.0.0 O(1): the store begins a new version

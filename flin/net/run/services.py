@@ -31,6 +31,7 @@ from flin.net.messages.monitor import Monitors
 from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
+from flin.net.run.checking import Check, Checks
 from flin.net.run.health import Health
 from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
@@ -97,6 +98,7 @@ class Services:
     engine_statistics: Callable[[], Mapping[str, Any]]
     expiring: Callable[[], ExpiringSteps]
     """Counts the keys with an expiry, for INFO."""
+    checks: Checks
     parts: dict[type, Any] = field(default_factory=dict)
 
     def part(self, kind: Callable[[Services], Part]) -> Part:
@@ -148,6 +150,7 @@ def make_services(
     expiring: Callable[[], ExpiringSteps] = no_expiries,
     compact: Callable[[], None] = nothing_to_do,
     back_up: Callable[[], None] = nothing_to_do,
+    check: Check = tuple,
     event_loop: str = "asyncio",
     startup_memory_bytes: int = 0,
 ) -> Services:
@@ -198,4 +201,5 @@ def make_services(
         stop=stop,
         engine_statistics=engine_statistics,
         expiring=expiring,
+        checks=Checks(check),
     )

@@ -111,7 +111,7 @@ class WrongKeyError(EncryptionError):
 
 
 class PeerError(FlinError):
-    """A server that keys are moved from or to (`flin import`) cannot be reached, refuses a command, or is gone."""
+    """A server that a command asks (`flin import`, `flin stats`) cannot be reached, refuses a command, or is gone."""
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"{address}: {reason}")

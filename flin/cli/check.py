@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from flin.cli import exit_code
+from flin.cli import beside, exit_code
+from flin.cli.closed import hint_if_locked
 from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
 from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key
@@ -35,30 +36,36 @@ from flin.errors import CorruptionError, EncryptionError, FlinError, LockedError
 from flin.objects.owners import Owners
 
 SUMMARY = "read and verify a whole database, changing nothing"
-DETAILS = """\
+DETAILS = f"""\
 Replays the WAL, reads every block of every table and every value that lies in a value file, and checks checksums,
 order, filters, counts, the manifest, and that each piece of a collection has its owner and each owner all of its
 pieces.
 Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
 itself, so that you see all damage and not only the first. No other process may have the directory open.
 
-Of a directory of groups each is checked in turn, also whether its keys are of its own slots."""
+Of a directory of groups each is checked in turn, also whether its keys are of its own slots.
+{beside.DETAILS}"""
 EXAMPLES = """\
   flin check data
-  flin check data && cp -a data backup"""
+  flin check data && cp -a data backup
+  flin check redis://localhost:6380"""
 
 NO_FILE: Final = "not a regular file"
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "check", run, SUMMARY, DETAILS, EXAMPLES)
-    parser.add_argument("directory", metavar="DIR", help="the database's directory")
+    parser.add_argument("directory", metavar="DIR", help="the database's directory, or the URL of a server")
     add_key_option(parser)
+    beside.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if beside.is_server(arguments):
+        return beside.check_server(arguments)
     key = maybe_key(arguments.encryption_key_file)
-    return each_group(places_of(arguments.directory), lambda place: _check_place(place, key))
+    with hint_if_locked(beside.HINT):
+        return each_group(places_of(arguments.directory), lambda place: _check_place(place, key))
 
 
 def _check_place(place: Place, key: bytes | None) -> int:

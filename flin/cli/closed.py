@@ -26,10 +26,10 @@ def opened(directory: str, key: bytes | None = None, *, create: bool = False) ->
 
 
 @contextmanager
-def hint_if_locked() -> Iterator[None]:
+def hint_if_locked(hint: str = HINT) -> Iterator[None]:
     """What to do, in a LockedError's text."""
     try:
         yield
     except LockedError as error:
-        error.args = (f"{error}; {HINT}",)
+        error.args = (f"{error}; {hint}",)
         raise

@@ -41,10 +41,10 @@ def source_address(text: str) -> Address:
 
 
 @contextmanager
-def linked(address: Address, arguments: argparse.Namespace) -> Iterator[Link]:
-    """A connection for the block. PeerError."""
-    from flin.transfer.link import Link, TlsOptions
+def linked(address: Address, arguments: argparse.Namespace, *, silence_seconds: float | None = None) -> Iterator[Link]:
+    """A connection for the block; silence_seconds: how long a reply may take. PeerError."""
+    from flin.transfer.link import SILENCE_SECONDS, Link, TlsOptions
 
     tls = TlsOptions(arguments.cacert, arguments.cert, arguments.key, arguments.insecure)
-    with closing(Link(address, tls)) as link:
+    with closing(Link(address, tls, silence_seconds=silence_seconds or SILENCE_SECONDS)) as link:
         yield link

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flin.cli import exit_code
+from flin.cli import beside, exit_code
+from flin.cli.closed import hint_if_locked
 from flin.cli.compact import disk_use
 from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import open_unchanged
@@ -17,23 +18,35 @@ from flin.cluster.places import Place
 from flin.engine import Engine
 
 SUMMARY = "print the figures of a database, changing nothing"
-DETAILS = """\
+DETAILS = f"""\
 Prints keys, files and bytes, tables and runs, value files, and what recovery found in the WAL. It opens the
-directory as an engine would and replays its WAL into memory, but changes no file. For a database that a server has
-open, ask the server: its INFO command has the same figures and more. Of a directory of groups it prints each one's."""
+directory as an engine would and replays its WAL into memory, but changes no file. Of a directory of groups it prints
+each one's.
+{beside.DETAILS}"""
 EXAMPLES = """\
   flin stats data
-  flin stats data --json | jq .keys"""
+  flin stats data --json | jq .keys
+  flin stats redis://localhost:6380"""
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "stats", run, SUMMARY, DETAILS, EXAMPLES)
-    parser.add_argument("directory", metavar="DIR", help="the database's directory")
+    parser.add_argument("directory", metavar="DIR", help="the database's directory, or the URL of a server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_key_option(parser)
+    beside.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if beside.is_server(arguments):
+        figures = beside.figures_of_server(arguments)
+        print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines_of(figures)))
+        return exit_code.OK
+    with hint_if_locked(beside.HINT):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     found: list[dict[str, Any]] = []
     key = maybe_key(arguments.encryption_key_file)
 

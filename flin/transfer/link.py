@@ -38,13 +38,16 @@ class TlsOptions:
 class Link:
     """An open connection; `close` it."""
 
-    def __init__(self, address: Address, tls: TlsOptions | None = None) -> None:
+    def __init__(
+        self, address: Address, tls: TlsOptions | None = None, *, silence_seconds: float = SILENCE_SECONDS
+    ) -> None:
         """PeerError if there is no server, or it refuses the password."""
         try:
             import hiredis
         except ImportError:
             raise PeerError(str(address), "hiredis is not installed: pip install 'flin[server]'") from None
         self.address: Final = address
+        self._silence_seconds = silence_seconds
         self._reader: Final = hiredis.Reader()
         self._error_type: Final = hiredis.ReplyError
         self._protocol_error: Final = hiredis.ProtocolError
@@ -116,10 +119,10 @@ class Link:
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True, wants_write
         readable, writable, _ = select.select(
-            [self._socket], [self._socket] if wants_write else [], [], SILENCE_SECONDS
+            [self._socket], [self._socket] if wants_write else [], [], self._silence_seconds
         )
         if not readable and not writable:
-            raise PeerError(str(self.address), f"it has said nothing for {SILENCE_SECONDS:.0f} s")
+            raise PeerError(str(self.address), f"it has said nothing for {self._silence_seconds:.0f} s")
         return bool(readable), bool(writable)
 
     def _receive(self) -> None:

@@ -1,17 +1,19 @@
-"""RDB files, and payloads of other servers, under arbitrary bytes.
+"""Redis's files, and payloads of other servers, under arbitrary bytes.
 
 Invariant: any bytes are items, which are written and read again as the same, or raise PayloadError, or LimitError if a
 value takes more than is allowed; imported, ImportDataError alone; the time is bounded by the number of bytes, and the
 memory by the limit, whatever they claim.
 
 The first byte of an input chooses what the rest is: a file as it is, items of a version before a correct end, a value
-of any type with a key, changes to a good file, or a payload with a correct checksum and any version.
+of any type with a key, changes to a good file, a payload with a correct checksum and any version, or requests in a
+file, which are the same when they are written and read again, or raise ImportDataError; so does a manifest.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import Final
 
 from flin.errors import ImportDataError, LimitError, PayloadError
@@ -19,8 +21,8 @@ from flin.rdb import body, dump, file
 from flin.rdb.crc64 import crc64
 from flin.rdb.primitives import string
 from flin.rdb.value import Hash, List, Set, SortedSet, Stream, StreamEntry, String, Value
-from flin.transfer import command_file, rdb_file
-from flin.transfer.record import Record
+from flin.transfer import append_only, command_file, rdb_file, request_file
+from flin.transfer.record import Record, Request
 from fuzz import restore
 
 MOST_BYTES: Final = 1 << 16
@@ -38,8 +40,10 @@ def one_input(data: bytes) -> None:
             _judge(_ended(b"\xfe\x02" + payload[:1] + b"\x01k" + payload[1:-10], 11))
     elif kind < b"\xc0":
         _judge(restore._changed(_GOOD, rest))
-    else:
+    elif kind < b"\xd8":
         _judge_foreign(rest)
+    else:
+        _judge_requests(rest)
 
 
 def _ended(content: bytes, version: int) -> bytes:
@@ -66,7 +70,7 @@ def _judge(data: bytes) -> None:
         keys = write(items, written)
         assert keys == sum(isinstance(item, Record) for item in items)
         if write is rdb_file.write:
-            again = list(rdb_file.read_whole(written.getvalue(), "again"))
+            again = list(rdb_file.read(written.getvalue(), "again"))
             assert again == items
             assert [getattr(item, "value", None) for item in again] == [getattr(item, "value", None) for item in items]
 
@@ -78,6 +82,19 @@ def _judge_foreign(data: bytes) -> None:
     except ALLOWED:
         return
     assert dump.decode(dump.encode(value), 1 << 30) == value
+
+
+def _judge_requests(data: bytes) -> None:
+    requests: list[Request] = []
+    with suppress(ImportDataError):
+        requests.extend(request_file.read(data, "f"))
+    with suppress(ImportDataError):
+        requests.extend(request_file.read(b"".join(b"*1\r\n$%d\r\n%b\r\n" % (n, data[:n]) for n in data[:9]), "f"))
+    written = b"".join(command_file.request(*request.words) for request in requests)
+    with suppress(ImportDataError):  # a transaction without its end
+        assert list(request_file.read(written, "again")) == requests
+    with suppress(ImportDataError):
+        assert not any("/" in name for name in append_only.files_in(data, "m"))
 
 
 _VALUES: Final[list[Value]] = [

@@ -71,10 +71,10 @@ NET: Final = [
 
 
 TRANSFER: Final = [
-    "record place sample",
-    "ndjson rdb_file command_file link",
+    "record place sample append_only",
+    "ndjson rdb_file command_file request_file link",
     "compact",
-    "frozen",
+    "frozen replay",
     "exporting importing",
     "files server_source",
     "server_target directory_target",

@@ -7,8 +7,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from flin.address import is_address
 from flin.cli import exit_code, moving
@@ -33,12 +33,13 @@ from flin.errors import FlinError
 
 if TYPE_CHECKING:
     from flin.transfer.importing import Import
+    from flin.transfer.record import Item, Request
 
 SUMMARY = "make a database of an export, of Redis's files, or of the keys of a running server"
 DETAILS = """\
-Reads what `flin export` has written, in any format but resp, lines of JSON that another program wrote (docs/export.md),
-or a dump.rdb of Redis, into DIR, an empty or absent directory. All of it is imported or nothing: the first line or item
-that is none ends the command, which names it, and leaves DIR without a database.
+Reads what `flin export` has written, in any format, lines of JSON that another program wrote (docs/export.md), a
+dump.rdb of Redis or its append-only files (name the directory) into DIR, an empty or absent directory. All of it is
+imported or nothing: the first line, item or command that is none ends it, is named, and leaves DIR without a database.
 
 With --merge DIR is a database that is there: keys of the file replace those of the same name, others stay. With --skip
 keys that are there stay as they are. If that is interrupted, the keys before are there; import the file again, which
@@ -57,6 +58,7 @@ EXAMPLES = """\
   gunzip -c data.ndjson.gz | flin import - data
   flin import more.ndjson data --merge
   flin import /var/lib/redis/dump.rdb data
+  flin import /var/lib/redis/appendonlydir data
   flin import redis://localhost:6379 data
   flin import rediss://mover:secret@old.example:6379/0 redis://localhost:6380 --match 'user:*' --replace"""
 
@@ -89,38 +91,36 @@ def run(arguments: argparse.Namespace) -> int:
         return moving.run(arguments)
     if arguments.match is not None or arguments.state is not None:
         raise UsageError("--match and --state are for the keys of a running server")
+    paths = files_of(arguments.source)
+    if is_address(arguments.directory):
+        return moving.run_of_files(arguments, items_in(paths, is_partial=arguments.partial))
     key = maybe_key(arguments.encryption_key_file)
-    with input_of(arguments.source) as file:
-        if arguments.merge or arguments.skip:
-            directory = database_directory(arguments.directory)
-            if read_groups(directory):
-                raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
-            return add(file, arguments, directory, directory, key)
-        target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
-        staging = Staging(target, 1, OsFileSystem())
-        (inside,) = staging.begin()
-        try:
-            code = add(file, arguments, inside, target, key)
-            staging.finish()
-        except BaseException:
-            shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
-            raise
-        return code
+    if arguments.merge or arguments.skip:
+        directory = database_directory(arguments.directory)
+        if read_groups(directory):
+            raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
+        return add(paths, arguments, directory, directory, key)
+    target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
+    staging = Staging(target, 1, OsFileSystem())
+    (inside,) = staging.begin()
+    try:
+        code = add(paths, arguments, inside, target, key)
+        staging.finish()
+    except BaseException:
+        shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
+        raise
+    return code
 
 
-def add(file: IO[bytes], arguments: argparse.Namespace, directory: str, shown: str, key: bytes | None) -> int:
-    from flin.transfer.files import items_of, up_to_damage  # what the server is made of: others do without
-    from flin.transfer.importing import Import
+def add(paths: list[str], arguments: argparse.Namespace, directory: str, shown: str, key: bytes | None) -> int:
+    from flin.transfer.importing import Import  # what the server is made of: others do without
 
     path: str = arguments.source
     with opened(directory, key, create=True) as database:
         adding = Import(database, path, skips=arguments.skip, is_new=directory != shown)
-        items = items_of(file, path)
-        if arguments.partial:
-            items = up_to_damage(items, lambda error: print(f"flin: {error}; imported up to there", file=sys.stderr))
         try:
             with Ticker("importing", lambda: f"{adding.added:,} keys"):
-                adding.add_all(items)
+                adding.add_all(items_in(paths, is_partial=arguments.partial))
         except FlinError:
             if directory == shown:
                 print(f"flin: {adding.added:,} keys were imported before; import the file again", file=sys.stderr)
@@ -135,6 +135,7 @@ def rest_of(adding: Import) -> str:
         f"; {count:,} {what}"
         for count, what in (
             (adding.libraries, "libraries of functions, too"),
+            (adding.requests, "requests were run"),
             (adding.skipped, "were there already"),
             (adding.expired, "have expired"),
         )
@@ -143,14 +144,37 @@ def rest_of(adding: Import) -> str:
     return "".join(rest)
 
 
-@contextmanager
-def input_of(path: str) -> Iterator[IO[bytes]]:
-    if path == STANDARD:
-        yield sys.stdin.buffer
-        return
-    if not os.path.exists(path):
-        raise UsageError(f"there is no file {path!r}")
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a directory: name a file that flin export has written")
-    with open(path, "rb") as file:
-        yield file
+def files_of(source: str) -> list[str]:
+    """The files to read, one after the other: the one that is named, or those of an append-only directory."""
+    if source == STANDARD:
+        return [source]
+    if not os.path.exists(source):
+        raise UsageError(f"there is no file {source!r}")
+    if not os.path.isdir(source):
+        return [source]
+    from flin.transfer import append_only
+
+    manifests = [name for name in os.listdir(source) if name.endswith(append_only.SUFFIX)]
+    if len(manifests) != 1:
+        raise UsageError(
+            f"{source} is a directory without a manifest of Redis: name a file that flin export has written"
+        )
+    path = os.path.join(source, manifests[0])
+    with open(path, "rb") as manifest:
+        names = append_only.files_in(manifest.read(), path)
+    return [os.path.join(source, name) for name in names]
+
+
+def items_in(paths: list[str], *, is_partial: bool) -> Iterator[Item | Request]:
+    """What the files hold; is_partial: what comes before the first damage, which is told, is all."""
+    from flin.transfer.files import items_of, up_to_damage
+
+    def all_of_them() -> Iterator[Item | Request]:
+        for path in paths:
+            with nullcontext(sys.stdin.buffer) if path == STANDARD else open(path, "rb") as file:
+                yield from items_of(file, path)
+
+    items = all_of_them()
+    if not is_partial:
+        return items
+    return up_to_damage(items, lambda error: print(f"flin: {error}; imported up to there", file=sys.stderr))

@@ -25,6 +25,7 @@ from flin.engine.options import wall_clock_ms
 if TYPE_CHECKING:
     from flin.transfer.moving import Comparison, Move, Target
     from flin.transfer.place import Place
+    from flin.transfer.record import Item, Request
     from flin.transfer.server_source import ServerSource
     from flin.transfer.server_target import ServerTarget
 
@@ -167,11 +168,21 @@ def _begin(place: Place, directory: str) -> None:
     place.save()
 
 
+def run_of_files(arguments: argparse.Namespace, items: Iterator[Item | Request]) -> int:
+    """From files into a server."""
+    with server_target(arguments, None) as target:
+        with Ticker("importing", lambda: f"{target.added:,} keys"):
+            target.add_all(items)
+        skipped = f"; {target.skipped:,} were there already" if target.skipped else ""
+        print(f"{target.added:,} keys were imported into {address_of(arguments.directory)}{skipped}")
+    return exit_code.OK
+
+
 @contextmanager
 def server_target(
-    arguments: argparse.Namespace, databases: list[int], *, is_resumed: bool = False
+    arguments: argparse.Namespace, databases: list[int] | None, *, is_resumed: bool = False
 ) -> Iterator[ServerTarget]:
-    """UsageError if it has keys, and nothing says what becomes of them."""
+    """UsageError if it has keys in these databases (None: in any), and nothing says what becomes of them."""
     from flin.transfer.server_target import ServerTarget
 
     address = address_of(arguments.directory)
@@ -180,7 +191,7 @@ def server_target(
     with linked(address, arguments) as link:
         target = ServerTarget(link, wall_clock_ms(), skips=arguments.skip)
         if not (arguments.merge or arguments.skip or is_resumed):
-            for database in databases:
+            for database in target.databases if databases is None else databases:
                 if count := target.count(database):
                     raise UsageError(
                         f"the database {database} of {address} has {count:,} keys: say --replace or --skip, for those "

@@ -20,10 +20,10 @@ from flin.engine.engine import Engine
 from flin.engine.options import wall_clock_ms
 from flin.errors import ConflictError, CorruptionError, ImportDataError
 from flin.rdb.file import is_head
-from flin.transfer import command_file, compact, ndjson, rdb_file
+from flin.transfer import command_file, compact, ndjson, rdb_file, request_file
 from flin.transfer.exporting import items
 from flin.transfer.importing import Import
-from flin.transfer.record import Item, Record
+from flin.transfer.record import Item, Record, Request
 
 Form: TypeAlias = Literal["ndjson", "jsonl", "compact", "rdb", "resp"]
 """The first two are two names of one."""
@@ -65,7 +65,8 @@ def export_to(db: Engine, target: AnyPath | IO[bytes], *, form: Form = "ndjson")
 
 
 def import_from(db: Engine, source: AnyPath | IO[bytes], *, skip: bool = False, partial: bool = False) -> Imported:
-    """Add the keys of a file that `export_to` or `flin export` has written, of lines of JSON or of a dump.rdb. A key
+    """Add the keys of a file that `export_to` or `flin export` has written, of lines of JSON, of a dump.rdb or an
+    append-only file of Redis. A key
     that is there is replaced; with `skip` it stays. Durable on return.
 
     ImportDataError or CorruptionError names the place at which the file is none; the keys before it are there then.
@@ -123,17 +124,24 @@ def write_items(found: Iterator[Item], file: IO[bytes], form: str) -> int:
     return compact.write(records, file) if form == "compact" else ndjson.write(records, file)
 
 
-def items_of(file: IO[bytes], path: str) -> Iterator[Item]:
-    """Its first bytes say of which form it is."""
+def items_of(file: IO[bytes], path: str) -> Iterator[Item | Request]:
+    """Its first bytes say of which form it is. An RDB file may go on with requests: old append-only files do."""
     head = cast(io.BufferedReader, file).peek(HEAD_BYTES)[:HEAD_BYTES]
     if head == compact.MAGIC:
-        return compact.read(file, path)
-    if is_head(head):
-        return rdb_file.read_whole(_mapped(file), path)
-    return ndjson.read(file, path, wall_clock_ms())
+        yield from compact.read(file, path)
+    elif is_head(head):
+        data = _mapped(file)
+        stop = yield from rdb_file.read(data, path)
+        yield from request_file.read(data, path, stop)
+    elif request_file.is_head(head):
+        yield from request_file.read(_mapped(file), path)
+    else:
+        yield from ndjson.read(file, path, wall_clock_ms())
 
 
-def up_to_damage(found: Iterator[Item], tell: Callable[[ImportDataError | CorruptionError], object]) -> Iterator[Item]:
+def up_to_damage(
+    found: Iterator[Item | Request], tell: Callable[[ImportDataError | CorruptionError], object]
+) -> Iterator[Item | Request]:
     """The items before the first place at which the file is none, which is told."""
     try:
         yield from found

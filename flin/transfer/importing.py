@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import make_entry
@@ -17,10 +17,17 @@ from flin.net.data.rdb_values import put, size_of
 from flin.objects.limits import MAX_PACKED_BYTES
 from flin.rdb import dump
 from flin.rdb.value import Value
-from flin.transfer.record import KIND_OF, STRING, Item, Library, Record
+from flin.transfer.record import KIND_OF, STRING, Item, Library, Record, Request
+
+if TYPE_CHECKING:
+    from flin.transfer.replay import Replay
 
 MAX_VALUE_BYTES: Final = 1 << 32
 """What a collection may take while it is decoded."""
+
+LIVE_BYTES: Final = 256 << 20
+"""The bound of what collections take that are not committed yet: far more than a batch of them has. With none each new
+one looked for others to drop, 50 µs for a hash."""
 
 
 class _Raising:
@@ -45,7 +52,8 @@ class _Raising:
 
 
 class Import:
-    """`add` items, then `end`; `added`, `expired` and `skipped` count keys, `libraries` those of functions."""
+    """`add` items, then `end`; `added`, `expired` and `skipped` count keys, `libraries` those of functions, `requests`
+    those that were run."""
 
     def __init__(self, engine: Engine, path: str, *, skips: bool = False, is_new: bool = False) -> None:
         """path: of the file, for errors. skips: keys and libraries that are there stay as they are. is_new: the
@@ -53,28 +61,45 @@ class Import:
         self._path: Final = path
         self._store: Final = _Raising(store_of(engine))
         self._pending: Final = Pending(self._store)
-        self._databases: Final = Databases(self._store, self._pending, MAX_DATABASES, 0)
+        self._databases: Final = Databases(self._store, self._pending, MAX_DATABASES, LIVE_BYTES)
         self._databases.block_reads(blocking=True)
         self.added = 0
         self.expired = 0
         self.skipped = 0
         self.libraries = 0
+        self.requests = 0
+        self._replay: Replay | None = None
         self._skips: Final = skips
         self._is_new: Final = is_new
         self._perhaps_spread: set[tuple[int, bytes]] = set()  # collections that were added to an empty database
 
-    def add_all(self, items: Iterable[Item]) -> None:
+    def add_all(self, items: Iterable[Item | Request]) -> None:
         """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection or library
-        that is none."""
+        that is none, or a request that fails."""
         for item in items:
             self.add(item)
         self.end()
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item | Request) -> None:
+        if isinstance(item, Request):
+            self._run(item)
+            return
+        assert self._replay is None, "requests come last"
         if isinstance(item, Library):
             self._add_library(item)
         else:
             self._add(item)
+
+    def _run(self, request: Request) -> None:
+        if self._replay is None:
+            from flin.transfer.replay import Replay  # all commands: most imports need none
+
+            self._commit()
+            self._replay = Replay(self._store, self._path)
+        self._replay.run(request)
+        self.requests += 1
+        if self._replay.pending.is_full:
+            self._commit()
 
     def _add_library(self, library: Library) -> None:
         from flin.net.scripting import functions  # most imports need none of it
@@ -170,6 +195,8 @@ class Import:
 
     def _commit(self) -> None:
         self._pending.commit()
+        if self._replay is not None:
+            self._replay.pending.commit()
         error, self._store.refusal = self._store.refusal, None
         if error is not None:
             raise error

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from flin.rdb.value import Stream, Value
 from flin.transfer.place import Place
 from flin.transfer.record import Library
 from flin.transfer.sample import Sample
-from flin.transfer.server_source import BEGINNING, Page, ServerSource, value_of
+from flin.transfer.server_source import BEGINNING, PIPELINE_BYTES, Page, ServerSource, value_of
 
 SAVED_SECONDS: Final = 2.0
 """How much work an interruption costs; a sync of the target takes some milliseconds."""
@@ -32,6 +32,14 @@ class Target(Protocol):
     def settle(self) -> None: ...
     def add_library(self, library: Library) -> None: ...
     def values(self, database: int, keys: list[bytes]) -> list[Value | None]: ...
+
+
+class _Sampled(NamedTuple):
+    """A key whose value is compared."""
+
+    database: int
+    key: bytes
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class Move:
         self._target: Final = target
         self._place: Final = place
         self._clock: Final = clock
-        self._sample: Final = Sample[tuple[int, bytes]](SAMPLE_KEYS, random.Random())
+        self._sample: Final = Sample[_Sampled](SAMPLE_KEYS, random.Random())
         self.keys = place.keys
         self.expiring = place.expiring
 
@@ -88,7 +96,7 @@ class Move:
         self._place.cursor = page.cursor.decode()
         self.keys += len(page.dumped)
         self.expiring += sum([each.expires_at_ms > 0 for each in page.dumped])
-        self._sample.add(len(page.dumped), lambda place: (page.database, page.dumped[place].key))
+        self._sample.add(len(page.dumped), lambda place: _sampled(page, place))
 
     def _save(self) -> None:
         self._target.settle()
@@ -97,8 +105,7 @@ class Move:
 
     def compare(self) -> Comparison:
         missing, different, compared = [], [], 0
-        for database, pairs in groupby(sorted(self._sample.items), key=lambda pair: pair[0]):
-            keys = [key for _, key in pairs]
+        for database, keys in _portions(sorted(self._sample.items)):
             there = self._target.values(database, keys)
             for key, before, after in zip(keys, self._source.values(database, keys), there, strict=True):
                 if before is None:
@@ -116,6 +123,25 @@ class Move:
             missing,
             different,
         )
+
+
+def _sampled(page: Page, place: int) -> _Sampled:
+    dumped = page.dumped[place]
+    return _Sampled(page.database, dumped.key, len(dumped.payload))
+
+
+def _portions(sampled: list[_Sampled]) -> Iterator[tuple[int, list[bytes]]]:
+    """Keys of one database whose values lie in memory together, twice: a long one by itself."""
+    for database, found in groupby(sampled, key=lambda each: each.database):
+        keys: list[bytes] = []
+        size = 0
+        for each in found:
+            if keys and size + each.size > PIPELINE_BYTES:
+                yield database, keys
+                keys, size = [], 0
+            keys.append(each.key)
+            size += each.size
+        yield database, keys
 
 
 def in_order(value: Value) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import IO, Final
 
 import flin
@@ -35,13 +35,6 @@ def read(data: bytes, path: str) -> Generator[Item, None, int]:
         raise ImportDataError(path, f"offset {error.offset}", f"{error.what}: {error.reason}") from error
     except LimitError as error:
         raise ImportDataError(path, "a value", str(error)) from error
-
-
-def read_whole(data: bytes, path: str) -> Iterator[Item]:
-    """As `read`, of a file that must end where its content does."""
-    stop = yield from read(data, path)
-    if stop != len(data):
-        raise ImportDataError(path, f"offset {stop}", "the file goes on after its end")
 
 
 def write(items: Iterable[Item], file: IO[bytes]) -> int:

@@ -50,7 +50,16 @@ class Library:
     place: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command of an append-only file, to be run."""
+
+    words: list[bytes]
+    place: str = field(default="", compare=False)
+
+
 Item: TypeAlias = Record | Library
+"""What an export may have."""
 
 
 def record_of(

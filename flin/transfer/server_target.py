@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from flin.errors import PeerError
+from flin.errors import ImportDataError, PeerError
 from flin.rdb import dump
 from flin.rdb.value import Value
 from flin.transfer.link import Link, pack
-from flin.transfer.record import Library
-from flin.transfer.server_source import Dumped, Page, ServerSource, value_of
+from flin.transfer.record import Item, Library, Request
+from flin.transfer.server_source import PIPELINE_BYTES, SCAN_COUNT, Dumped, Page, ServerSource, value_of
 
 _BUSY: Final = "BUSYKEY"
 
@@ -46,6 +47,33 @@ class ServerTarget:
         before, self._sent = self._sent, [each.key for each in page.dumped]
         self._link.send(pack(requests))
         self._read(before)
+
+    def add_all(self, items: Iterable[Item | Request]) -> None:
+        """Add the items of a file. PeerError; ImportDataError for what only a database can run."""
+        page = Page(0, [], b"")
+        size = 0
+        for item in items:
+            if isinstance(item, Request):
+                reason = "an append-only file is imported into a directory; or give it to `redis-cli --pipe`"
+                raise ImportDataError(str(self._link.address), item.place, reason)
+            if isinstance(item, Library):
+                self.add_library(item)
+                continue
+            if page.dumped and (
+                item.database != page.database or len(page.dumped) == SCAN_COUNT or size >= PIPELINE_BYTES
+            ):
+                self.put(page)
+                page, size = Page(item.database, [], b""), 0
+            page = page._replace(database=item.database)
+            page.dumped.append(Dumped(item.key, item.dumped(), item.expires_at_ms))
+            size += len(page.dumped[-1].payload)
+        self.put(page)
+        self.settle()
+
+    @property
+    def databases(self) -> list[int]:
+        """Those that had keys at the beginning."""
+        return list(self._reader.databases)
 
     def _payload(self, dumped: Dumped) -> bytes:
         """One of a later Redis is written anew, so that any from 7.0 on takes it."""

@@ -1,0 +1,60 @@
+"""Requests run on a database as a server runs them, without one: the commands of an append-only file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import flin.net.commands.every  # noqa: F401 - declares them
+from flin.errors import ImportDataError
+from flin.net.client.link import NO_LINK
+from flin.net.client.session import KnownPeer
+from flin.net.run.context import Context
+from flin.net.run.services import make_services
+from flin.net.serve.dispatch import resume, run_gated
+from flin.net.serve.wait import Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
+from flin.transfer.record import Request
+
+_PAUSE_SECONDS: Final = 0.005
+"""Writers wait until flushes and merges have caught up."""
+
+
+class Replay:
+    """A client of a server that has no other."""
+
+    def __init__(self, store: Any, path: str) -> None:
+        """path: of the file, for errors."""
+        self._path: Final = path
+        services = make_services(store, Config(ServerOptions()), lambda callback: None)
+        services.databases.block_reads(blocking=True)
+        self.pending: Final = services.pending
+        peer = KnownPeer("import", "import")
+        self.context: Final = Context(services, services.clients.open_session(NO_LINK, peer, services.tick.steady_ms))
+        self._out: Final[list[bytes]] = []
+        self.append: Final[Callable[[bytes], None]] = self._out.append
+
+    def run(self, request: Request) -> None:
+        """ImportDataError for one that is answered with an error, or would wait for another client."""
+        self.pending.refresh_clock()
+        self._out.clear()
+        wait = run_gated(self, request.words)
+        while wait is not None:
+            wait = self._on(wait, request)
+        if self._out and self._out[0].startswith(b"-"):
+            text = self._out[0][1:].decode(errors="replace").strip()
+            name = request.words[0][:50].decode(errors="replace")
+            raise ImportDataError(self._path, request.place, f"{name} is answered with: {text}")
+
+    def _on(self, wait: Wait, request: Request) -> Wait | None:
+        if isinstance(wait, WaitForSlices | WaitForDisk):
+            if wait.load is not None:
+                wait.load()
+        elif isinstance(wait, WaitForWriters):
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            name = request.words[0][:50].decode(errors="replace")
+            raise ImportDataError(self._path, request.place, f"{name} waits for another client, and there is none")
+        return resume(self, wait)

@@ -60,15 +60,14 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
 
 def _state(services: Services, *, is_stopping: bool) -> dict[str, Any]:
     """What readiness.py judges."""
-    stall, error, health = services.store.stall(), services.store.background_error, services.health
+    stall, health = services.store.stall(), services.health
     return {
         "is_stopping": is_stopping,
-        "read_only_reason": services.store.read_only_reason,
-        "background_error": None if error is None else str(error) or type(error).__name__,
         "stall": {"stopped": stall.stopped, "delay_seconds": stall.delay_seconds, "reason": stall.reason},
         "has_long_script": services.long_script.job is not None,
         "corruption_errors": services.damage.errors,
         "alarms": {alarm.name: alarm.text for alarm in health.alarms},
+        "disk_reserve_bytes": health.vitals.reserve_bytes,
         "low_disk": maybe_low_disk(health.vitals, services.config.options.dir),
         "clock_jumps": health.clock_jumps,
     }

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 
+from flin.net.run.alarms import ALARMS
 from flin.net.run.histogram import UNIT_NANOSECONDS
 
 COUNTER: Final = "counter"
@@ -38,7 +39,7 @@ class Metric:
     label: str = ""
     """What the keys are of a figure that is a table."""
     read: Callable[[Any], Any] | None = None
-    """What to show of the figure, or of each one of the table; for a histogram, its durations."""
+    """What to show of the figure: a number, a table, or a histogram's durations."""
 
     @property
     def sample_name(self) -> str:
@@ -46,12 +47,8 @@ class Metric:
         return self.name + {COUNTER: "_total", HISTOGRAM: "_bucket", INFO: "_info"}.get(self.kind, "")
 
 
-def _is_set(value: Any) -> int:
-    return int(bool(value))
-
-
 def _field(name: str) -> Callable[[Any], Any]:
-    return lambda figures: figures[name]
+    return lambda table: {key: figures[name] for key, figures in table.items()}
 
 
 def _tick_durations(ticks: Figures) -> Durations:
@@ -85,15 +82,11 @@ METRICS: Final = (
     Metric("flin_ready", GAUGE, "1 if it can do what clients ask: /ready is 200.",
            "reasons", read=lambda found: not found),
     Metric("flin_warnings", GAUGE, "What a person should look at, in number: /status says what.", "warnings", read=len),
-    Metric("flin_alarm", GAUGE, "1 for each state that a person must act on (docs/alarms.md).", "server.state.alarms",
-           "alarm", read=_is_set),
+    Metric("flin_alarm", GAUGE, "1 while this is a state that a person must act on (docs/alarms.md).",
+           "server.state.alarms", "name", lambda alarms: {name: int(name in alarms) for name in ALARMS}),
     Metric("flin_clock_jumps", COUNTER, "How often the wall clock was set.", "server.state.clock_jumps"),
     Metric("flin_start_time_seconds", GAUGE, "When the server started, in Unix time.", "server.started_at_seconds"),
     Metric("flin_uptime_seconds", GAUGE, "Seconds since then, by a steady clock.", "server.uptime_seconds"),
-    Metric("flin_read_only", GAUGE, "1 if nothing is written any more, since a write or sync failed.",
-           "server.state.read_only_reason", read=_is_set),
-    Metric("flin_background_failing", GAUGE, "1 while flushes and merges fail.", "server.state.background_error",
-           read=_is_set),
     Metric("flin_long_script", GAUGE, "1 while a long script runs and everything waits.",
            "server.state.has_long_script"),
     Metric("flin_corruption_errors", COUNTER, "Replies that told of damage on the disk.",
@@ -172,6 +165,8 @@ METRICS: Final = (
     Metric("flin_value_files_live_bytes", GAUGE, "Of those, what still belongs to a key.",
            "engine.value_files.live_bytes"),
     Metric("flin_disk_free_bytes", GAUGE, "Free bytes of the disk.", "engine.disk.free_bytes"),
+    Metric("flin_disk_reserve_bytes", GAUGE, "Below so many free bytes, writes that need room are refused.",
+           "server.state.disk_reserve_bytes"),
     Metric("flin_disk_total_bytes", GAUGE, "All bytes of the disk.", "disk_total_bytes"),
     Metric("flin_sealed_generations", GAUGE, "Generations that wait for their flush.",
            "engine.memtables.sealed_generations"),
@@ -241,18 +236,16 @@ class Snapshot:
             add = partial(_add_numbers, family)
         for group, figures in self.groups.items():
             if figures is not None:
-                # None where the figure is absent, and also where it says that nothing is wrong.
                 add(metric, group, figure_at(figures, metric.path))
         return family
 
 
 def _add_numbers(family: Any, metric: Metric, group: str, figure: Any) -> None:
-    read = metric.read
-    if metric.label:
-        for name, value in (figure or {}).items():
-            family.add_metric([group, name], float(value if read is None else read(value)))
-    elif figure is not None or read is _is_set:
-        family.add_metric([group], float(figure if read is None else read(figure)))
+    if figure is None:
+        return
+    value = figure if metric.read is None else metric.read(figure)
+    for name, number in value.items() if metric.label else (("", value),):
+        family.add_metric([group, name] if metric.label else [group], float(number))
 
 
 def _add_histogram(family: Any, metric: Metric, group: str, figure: Any) -> None:

@@ -31,13 +31,6 @@ def reasons_of(state: Mapping[str, Any]) -> list[Finding]:
         found.append(Finding("stopping", "the server is stopping: it answers what it has read, and ends"))
     if state["has_long_script"]:
         found.append(Finding("long-script", "a long script runs, and everything waits for it: SCRIPT KILL ends it"))
-    # The watchman looks once a second: these two need not wait for that.
-    if state["read_only_reason"] and "read-only" not in state["alarms"]:
-        found.append(Finding("read-only", f"nothing is written any more: {state['read_only_reason']}"))
-    if state["background_error"] and "background" not in state["alarms"]:
-        found.append(
-            Finding("background", f"flushes or merges fail: {state['background_error']}. They are tried again")
-        )
     return found + [Finding(name, text) for name, text in state["alarms"].items()]
 
 

@@ -168,7 +168,10 @@ def test_status(server: Paged, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NOT READY" not in page
     assert "keys " in page
     monkeypatch.setattr(type(server.store), "read_only_reason", "an fsync failed")
-    assert "  NOT READY: nothing is written any more: an fsync failed" in server.ask("GET", "/status").text
+    told = "  NOT READY: nothing is written any more: an fsync failed"
+    wait_until(lambda: told in server.ask("GET", "/status").text, "the watchman")
+    monkeypatch.undo()
+    wait_until(lambda: told not in server.ask("GET", "/status").text, "the watchman")
 
 
 def test_keys_in_stats_are_text(server: Paged) -> None:

@@ -22,6 +22,10 @@ MERGES: Final = 2
 """A merge writes its output before its inputs go, and two may run."""
 
 
+ALARMS: Final = ("read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock")
+"""The names of all that there can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """Sizes in bytes. Seconds since something: None if it never was."""

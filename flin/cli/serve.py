@@ -21,7 +21,6 @@ from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.sealed_files import unlocked
 from flin.key_file import read_key
-from flin.net.serve.certificates import tls_context
 from flin.net.settings.literal import HIDDEN, literal
 from flin.net.settings.options import ROWS, ConfigError, ServerOptions
 from flin.net.settings.reading import CONFIG_VARIABLE, options_from_file, with_environment, with_flags
@@ -113,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
 def given_options(options: ServerOptions) -> str:
     """As a file would give them, with where they come from; passwords are left out."""
     if options.tls_port is not None:
+        from flin.net.serve.certificates import tls_context  # brings ssl, which no other command needs
+
         tls_context(options)
     places = dict.fromkeys(dict(options.file_values), options.config_file) | dict(options.overridden)
     lines = [

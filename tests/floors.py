@@ -70,6 +70,14 @@ NET: Final = [
 """Of flin.net."""
 
 
+GATEWAY: Final = [
+    "connection status",
+    "requests",
+    "service",
+    "server",
+]
+"""Of flin.gateway. (What protoc makes is on the floor of the package, below these.)"""
+
 TRANSFER: Final = [
     "record place sample append_only",
     "ndjson rdb_file command_file request_file link",
@@ -128,6 +136,8 @@ FLOORS: Final = [
     *floors_of("flin.net", NET),
     *floors_of("flin.transfer", TRANSFER),
     ["flin.transfer"],
+    ["flin.gateway"],
+    *floors_of("flin.gateway", GATEWAY),
     ["flin.admin"],
     *floors_of("flin.admin", ADMIN),
     ["flin.cluster"],

@@ -19,6 +19,7 @@ from flin.cli import (
     dump,
     exit_code,
     export,
+    grpc,
     importing,
     keys,
     repair,
@@ -38,6 +39,7 @@ DESCRIPTION = """\
 Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
   flin serve                serve a database to Redis clients
+  flin grpc                 answer gRPC in front of a running server
   flin checkpoint DIR NEW   make a second database of a closed one, at once
   flin backup DIR BACKUP    add a backup of a closed database to others
   flin restore BACKUP NEW   make a database of a backup
@@ -67,7 +69,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(serve, resize, checkpoint, backup, restore, export, importing, keys),
+        *(serve, grpc, resize, checkpoint, backup, restore, export, importing, keys),
         *(check, repair, dump, stats, du, compact, bench),
     ):
         module.add_parser(commands)

@@ -81,6 +81,8 @@ def flin_txn(context: Context, args: list[bytes]) -> Value:
     queue = transaction.then if has_held else transaction.otherwise
     if any(found.may_write for found, _ in queue):
         check_writes(context, has_waited=context.has_waited or context.services.pending.in_transaction)
+    if any(found.flags & Flag.DENYOOM for found, _ in queue):
+        context.services.room.check()
     read_keys(context, queue)
     context.session.remarks.append((args, queue))
     return [int(has_held), run_whole(context, queue)]

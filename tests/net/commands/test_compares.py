@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from flin.errors import StorageError
 from flin.net.command.command import Flag
 from flin.net.command.registry import find
 from tests.net.commands.handling import START_MS
 from tests.net.commands.test_ranges import ask, talk
 from tests.net.differential import focused
+from tests.net.fake_peer import Clients
 from tests.net.serving import HandlerClient
 
 
@@ -187,3 +189,24 @@ def test_it_does_what_exec_does() -> None:
             queue, compared = [], compared + 1
     assert compared > 200
     assert one.store.entries == other.store.entries
+
+
+def test_where_there_is_no_room(client: HandlerClient) -> None:
+    client.services.room.refuse("disk", "MISCONF no room")
+    assert talk(client, "FLIN.TXN THEN 3 SET a 1 ELSE 1 PING") == "MISCONF no room"
+    assert talk(client, "FLIN.TXN IF EXISTS a 1 THEN 3 SET a 1 ELSE 2 DEL a") == [0, [0]]
+
+
+def test_a_read_only_engine(client: HandlerClient) -> None:
+    client.store.read_only_reason = "the disk is full"
+    assert str(talk(client, "FLIN.TXN THEN 3 SET a 1")).startswith("MISCONF Flin cannot write to disk")
+    assert talk(client, "FLIN.TXN THEN 2 GET a") == [1, [None]]
+
+
+def test_a_batch_that_the_engine_refuses() -> None:
+    """Its reply does not leave: an error does."""
+    clients = Clients()
+    clients.store.failure = StorageError("write", "000001.wal", "no space left")
+    peer = clients.connect()
+    assert peer.ask(b"FLIN.TXN THEN 3 SET a 1").startswith(b"-MISCONF")
+    assert peer.ask(b"FLIN.TXN THEN 2 GET a") == b"*2\r\n:1\r\n*1\r\n$-1\r\n"

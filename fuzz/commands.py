@@ -97,8 +97,8 @@ IN_SCRIPTS: Final = tuple(
 )
 """The commands whose replies a script is given alike."""
 
-HARMFUL: Final = ("client|kill", "config|set")
-"""Free words would end the fuzzer's own connection, or change what Flin's next inputs meet."""
+HARMFUL: Final = ("client|kill", "config|set", *(name for name in PLAIN if name.startswith(("bl", "br", "bz"))))
+"""Free words would end the fuzzer's own connection, change what Flin's next inputs meet, or wait for ever."""
 
 # After a request, to see that there was one reply to it and no more.
 _MARK = b"the mark of the fuzzer"
@@ -258,7 +258,9 @@ def _without_negative_zero(word: bytes) -> bytes:
 def any_words(source: Generator) -> Burst:
     """Well-formed requests, changed ones, and names with words that have nothing to do with them."""
     name = source.pick([*PLAIN, "multi", "exec", "discard", "watch"])
-    form = source.random.randrange(4)
+    form = source.random.randrange(5)
+    if form == 4:
+        return [_own_request(source)]
     if form == 0 and name in PLAIN:
         return source.burst(name, "plain")
     if form == 1 and name in OPTIONS:
@@ -266,6 +268,30 @@ def any_words(source: Generator) -> Burst:
     if (form == 2 and name in PLAIN) or name in HARMFUL:
         return source.wrong(name)
     return [source.request(name, *(_any_word(source) for _ in range(source.random.randrange(6))))]
+
+
+def _own_request(source: Generator) -> Request:
+    """A request that Redis has not: well-formed, but for one word in eight of them."""
+    name = source.pick(("flin.range", "flin.delrange", "flin.txn", "flin.txn"))
+    words = [source.key(), source.key()]
+    if name == "flin.range":
+        words += source.pick(([], [b"REV"], [b"KEYS", b"REV"], [b"LIMIT", b"2"], [b"LIMIT", source.value()]))
+    elif name == "flin.txn":
+        words = [word for _ in range(source.random.randrange(3)) for word in _compare_words(source)]
+        for clause in sorted(source.pick((b"THEN", b"ELSE")) for _ in range(source.random.randrange(4)))[::-1]:
+            burst = source.burst(source.pick(list(PLAIN)), "plain")
+            for each in burst[:2]:
+                words += (clause, b"%d" % len(each.words), *each.words)
+    if words and source.random.randrange(8) == 0:
+        words[source.random.randrange(len(words))] = _any_word(source)
+    return source.request(name, *words)
+
+
+def _compare_words(source: Generator) -> list[bytes]:
+    test = source.pick((b"VALUE", b"EXISTS", b"EXPIRES"))
+    if test == b"EXISTS":
+        return [b"IF", test, source.key(), source.pick((b"0", b"1"))]
+    return [b"IF", test, source.key(), source.pick((b"=", b"!=", b"<", b">=")), source.pick((b"1", source.value()))]
 
 
 def _any_word(source: Generator) -> bytes:

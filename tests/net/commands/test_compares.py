@@ -11,6 +11,7 @@ from tests.net.commands.handling import START_MS
 from tests.net.commands.test_ranges import ask, talk
 from tests.net.differential import focused
 from tests.net.fake_peer import Clients
+from tests.net.run.test_slot_gate import TOPOLOGY
 from tests.net.serving import HandlerClient
 
 
@@ -210,3 +211,16 @@ def test_a_batch_that_the_engine_refuses() -> None:
     peer = clients.connect()
     assert peer.ask(b"FLIN.TXN THEN 3 SET a 1").startswith(b"-MISCONF")
     assert peer.ask(b"FLIN.TXN THEN 2 GET a") == b"*2\r\n:1\r\n*1\r\n$-1\r\n"
+
+
+def test_on_a_node_of_a_cluster() -> None:
+    """All keys have one slot, that of the node: those of compares, and of what would run else."""
+    client = HandlerClient(topology=TOPOLOGY)
+    assert talk(client, "FLIN.TXN IF EXISTS {b}1 0 THEN 3 SET {b}2 1 ELSE 2 GET {b}3") == [1, [b"OK"]]
+    assert talk(client, "FLIN.RANGE '' ''") == [None, [b"{b}2", b"1"]]
+    for line in ("IF EXISTS {b}1 0 THEN 2 GET {c}1", "IF EXISTS {b}1 0 THEN 2 GET {b}1 ELSE 2 GET {c}1"):
+        assert str(talk(client, f"FLIN.TXN {line}")).startswith("CROSSSLOT"), line
+    assert str(talk(client, "FLIN.TXN IF EXISTS a 0 THEN 2 GET a")).startswith("MOVED")
+    talk(client, "MULTI")
+    assert str(talk(client, "FLIN.TXN THEN 2 GET a")).startswith("MOVED")
+    assert str(talk(client, "EXEC")).startswith("EXECABORT")

@@ -190,3 +190,12 @@ def test_in_the_mode_always_a_change_is_told_once_it_is_synced(tmp_path: Path) -
         talk(writer, "SET a 1")
         assert shown(watcher.read())[2] == b"a"
         assert db.stats()["wal"]["synced_position"] > 0
+
+
+def test_who_tracks_a_key_is_told_of_its_range_delete(writer: RawClient, watcher: RawClient) -> None:
+    talk(writer, "MSET a 1 b 2")
+    talk(watcher, "CLIENT TRACKING ON")
+    talk(watcher, "GET b")
+    talk(writer, "FLIN.DELRANGE b c")
+    told = watcher.read()
+    assert [item.payload for item in told.items[1].items] == [b"b"]

@@ -26,6 +26,7 @@ def test_then_and_else(client: HandlerClient) -> None:
     assert talk(client, line) == [1, [1, b"OK"]]
     assert talk(client, line) == [0, [b"ada"]]
     assert talk(client, "FLIN.TXN THEN 2 GET order") == [1, [b"ada"]]
+    assert not client.context.keyspace.is_blocking
     assert talk(client, "FLIN.TXN IF EXISTS order 1") == [1, []]
     assert talk(client, "FLIN.TXN IF EXISTS order 0") == [0, []]
 
@@ -110,6 +111,7 @@ def test_within_exec(client: HandlerClient) -> None:
     *replies, error, last = talk(client, "EXEC")
     assert (replies, last) == ([b"OK", [1, [2]], b"2"], b"2")
     assert str(error) == "ERR wrong number of arguments for 'set' command"
+    assert not client.context.keyspace.is_blocking
 
 
 def test_no_script_may_call_it(client: HandlerClient) -> None:

@@ -142,11 +142,20 @@ def test_who_does_not_read_is_waited_for(writer: RawClient, watcher: RawClient, 
     """Nothing is queued: its output stays small, however much is written, and then everything comes in order."""
     talk(watcher, "FLIN.WATCH ''")
     value = b"v" * 100_000
-    for number in range(200):
+    for number in range(400):
         writer.call(b"SET", b"k%03d" % number, value)
     unread = server.call(lambda: [client.output_bytes() for client in server.server.services.clients.admitted.values()])
-    assert max(unread) < feeding.UNREAD_BYTES + feeding.MESSAGE_EVENTS * len(value)
-    assert [shown(watcher.read())[2] for _ in range(200)] == [b"k%03d" % number for number in range(200)]
+    assert max(unread) < 8 * feeding.UNREAD_BYTES
+    assert [shown(watcher.read())[2] for _ in range(400)] == [b"k%03d" % number for number in range(400)]
+
+
+def test_range_deletes_that_meet_a_prefix(writer: RawClient, watcher: RawClient) -> None:
+    talk(watcher, "FLIN.WATCH b d")
+    for bounds in ("a b", "a bb", "c d", "cc d1", "e f", "dz e", "e ''"):
+        talk(writer, f"FLIN.DELRANGE {bounds}")
+    talk(writer, "SET c no-prefix")
+    talk(writer, "SET d end")
+    assert [shown(watcher.read())[2] for _ in range(4)] == [b"a", b"cc", b"dz", b"d"]
 
 
 def test_progress_is_told(writer: RawClient, watcher: RawClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,14 @@ def _keep_bytecode() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long ones first, so that the workers end together."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """The longest first, so that the workers end together."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    """What the mark says; tests without it keep their order."""
+    mark = item.get_closest_marker("long")
+    return 0.0 if mark is None else mark.args[0] if mark.args else 10.0
 
 
 def pytest_collection_finish() -> None:

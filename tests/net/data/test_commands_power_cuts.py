@@ -33,8 +33,8 @@ def test_commands_after_power_cuts(sync: str, figures: Figures) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("sync", SYNC_MODES)
+@pytest.mark.long(36)
+@pytest.mark.parametrize(("sync", "shards"), [("always", 4), ("interval", 1), ("never", 4)])
 def test_many_commands_after_power_cuts(sync: str, shards: int, figures: Figures) -> None:
     checker = CommandsChecker(EngineSetup(sync, shards), limit=3, second_every=8)
     crash_commands(checker, range(100, 130), units=80, crash_points=12)

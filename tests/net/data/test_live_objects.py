@@ -261,6 +261,7 @@ def test_objects_over_an_engine(packed: int, whole: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.long(36)
 @pytest.mark.parametrize(("packed", "whole"), LIMITS)
 def test_many_objects_over_an_engine(packed: int, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
     run(1500, packed, whole, monkeypatch)

@@ -27,8 +27,8 @@ def test_collections_after_power_cuts(sync: str, figures: Figures) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("sync", SYNC_MODES)
+@pytest.mark.long(28)
+@pytest.mark.parametrize(("sync", "shards"), [("always", 4), ("interval", 1), ("never", 4)])
 def test_many_collections_after_power_cuts(sync: str, shards: int, figures: Figures) -> None:
     checker = CollectionsChecker(EngineSetup(sync, shards), limit=3, second_every=8)
     crash_collections(checker, range(100, 140), steps=120, crash_points=15)

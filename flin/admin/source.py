@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from flin.admin import heap, profile, stacks
 from flin.admin.figures import plain, server_figures
 from flin.admin.readiness import reasons_of, warnings_of
+from flin.engine.disk.memory_fs import MEMORY
 from flin.errors import FlinError
 from flin.net.commands.info import count_keys
 
@@ -140,7 +141,8 @@ class LocalSource:
 
     def _of_engine(self) -> tuple[dict[str, Any], int]:
         try:
-            return plain(self._engine.stats()), shutil.disk_usage(self._engine.path).total
+            path = self._engine.path
+            return plain(self._engine.stats()), 0 if path == MEMORY else shutil.disk_usage(path).total
         except (FlinError, OSError) as error:
             raise AskError(f"the engine's figures cannot be had: {error}") from error
 

@@ -19,6 +19,7 @@ from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem
+from flin.engine.disk.memory_fs import MEMORY
 from flin.engine.disk.sealed_files import unlocked
 from flin.key_file import read_key
 from flin.net.settings.literal import HIDDEN, literal
@@ -32,6 +33,7 @@ DETAILS = """\
 Opens the directory (and creates it if needed) and serves it to Redis clients on the port. Answered writes survive
 kill -9 in every sync mode. --sync says which writes a power cut may lose: none (always), those of about the last
 second (interval), or those that the kernel had not written yet (never). SIGTERM or Ctrl-C ends the server cleanly.
+With --dir :memory: all is in memory only, for tests and caches.
 
 With --workers 2 or more it is a Redis Cluster of as many processes, for more than one core: worker i listens on the
 port plus 100 times i, and clients must know clusters, as most libraries do (docs/workers.md).
@@ -84,6 +86,7 @@ def add_row(group: argparse._ArgumentGroup, row: Row) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
+    check_memory(options)
     choice = choice_of(options)
     options = replace(options, workers=choice.workers)
     check_engine_options(options)
@@ -127,6 +130,8 @@ def given_options(options: ServerOptions) -> str:
 
 def choice_of(options: ServerOptions) -> Choice:
     """How many processes. UsageError if the directory is for another number, or if an option has no sense then."""
+    if options.dir == MEMORY:  # whatever may lie at this path
+        return Choice(1)
     groups = len(read_groups(options.dir))
     has_database = MANIFEST in _names_at(options.dir)
     choice = choose(options.workers, groups, has_database, usable_cores(), options.dir)
@@ -148,8 +153,8 @@ def check_engine_options(options: ServerOptions) -> None:
         Options(memory_limit=options.memory_limit, shards=options.shards)
     except ValueError as error:
         raise UsageError(error) from error
-    if options.encryption_key_file and options.shards is None:
-        return  # the key file may be a pipe, which can be read only once
+    if options.dir == MEMORY or (options.encryption_key_file and options.shards is None):
+        return  # a key file may be a pipe, which can be read only once
     groups = read_groups(options.dir)
     for directory in [str(group.directory) for group in groups] or [options.dir]:
         shards = _shards_at(directory, options.encryption_key_file)
@@ -180,6 +185,17 @@ def _names_at(directory: str) -> list[str]:
 def missing_of_extra() -> list[str]:
     """The packages that are not installed. The server works without them, at about half the speed."""
     return [name for name in EXTRA if importlib.util.find_spec(name) is None]
+
+
+def check_memory(options: ServerOptions) -> None:
+    """UsageError for what a database without files cannot have."""
+    given = {
+        "--workers": options.workers > 1,
+        "--backup-dir": options.backup_dir,
+        "--encryption-key-file": options.encryption_key_file,
+    }
+    for name in [name for name, is_given in given.items() if is_given and options.dir == MEMORY]:
+        raise UsageError(f"{name} is for a database in files, and --dir {MEMORY} has none: leave one of the two out")
 
 
 def options_of(arguments: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> ServerOptions:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import flin
+from flin.engine.disk.memory_fs import MEMORY
 from flin.net.log_file import LogFile
 from flin.net.settings.options import ServerOptions
 
@@ -30,6 +31,8 @@ def database_line(options: ServerOptions) -> str:
     """The part of it about the database and where its options come from."""
     workers = f", {options.workers} workers" if options.workers > 1 else ""
     file = f", configuration {options.config_file}" if options.config_file else ""
+    if options.dir == MEMORY:
+        return f"WARNING: in memory only, all of it is gone when this process ends{file}"
     return f"directory {options.dir}{workers}, sync {options.sync}{file}"
 
 

@@ -118,7 +118,7 @@ def _permissions(config: Any) -> bytes:
 class ServerOptions:
     """The options of a server at its start."""
 
-    dir: str = _database("flin-data", text("DIR", "a path", _directory), "the database's directory", _PROTECTED)
+    dir: str = _database("flin-data", text("DIR", "a path", _directory), "its directory, or :memory:", _PROTECTED)
     sync: SyncMode = _database("interval", choice(*SYNC_MODES), "when writes are made durable")  # noqa: RUF009
     memory_limit: int = _database(
         1 << 30, size(16 << 20, 1 << 50), "memory for memtables, caches and helpers together", told="1gb",

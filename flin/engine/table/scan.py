@@ -157,7 +157,8 @@ def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located
             payload = None if found is None else found.payload
             if payload is None:
                 payload = state.unpack(number)
-                if found is None and state.cache is not None and state.cache.has_room():
+                has_room = found is None and state.cache is not None and state.cache.has_room()
+                if has_room and state.heat.on_miss(number, False):  # the second scan: it costs a tenth of one
                     state.admit(number, payload)
             yield number, payload, 0
 

@@ -46,7 +46,7 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
         "sync": services.config.options.sync,
         "started_at_seconds": process.started_at_seconds,
         "uptime_seconds": (tick.steady_clock() - process.started_steady_ms) / 1000,
-        "state": _state(services, is_stopping=is_stopping),
+        "state": state_of(services, is_stopping=is_stopping),
         "clients": _clients(services),
         "commands": _commands(services),
         "keyspace": _keyspace(services),
@@ -58,7 +58,7 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
     }
 
 
-def _state(services: Services, *, is_stopping: bool) -> dict[str, Any]:
+def state_of(services: Services, *, is_stopping: bool) -> dict[str, Any]:
     """What readiness.py judges."""
     stall, health = services.store.stall(), services.health
     return {

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flin.admin import heap, profile, stacks
-from flin.admin.figures import plain, server_figures
+from flin.admin.figures import plain, server_figures, state_of
 from flin.admin.readiness import reasons_of, warnings_of
 from flin.engine.disk.memory_fs import MEMORY
 from flin.errors import FlinError
@@ -103,7 +103,8 @@ class LocalSource:
 
     async def _state(self, arguments: Mapping[str, Any]) -> list[dict[str, str]]:
         """The reasons why it is not ready."""
-        return [asdict(each) for each in reasons_of(self._server_figures()["state"])]
+        state = state_of(self._server.services, is_stopping=self._server.is_stopping)
+        return [asdict(each) for each in reasons_of(state)]
 
     async def _figures(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         await self._count_keys()

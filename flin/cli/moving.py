@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         started = time.monotonic()
         with _target(arguments, source, place, is_resumed=is_resumed) as target:
             move = Move(source, target, place)
-            total = sum(source.databases.values())
+            total, before = sum(source.databases.values()), place.keys
             try:
-                with Ticker("importing", lambda: _progress(move, total, started)):
+                with Ticker("importing", lambda: _progress(move.keys, before, total, started)):
                     move.run()
                     comparison = move.compare()
             except BaseException:
@@ -68,9 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     return _judged(comparison, move, counts_must_agree=not (arguments.match or arguments.merge or arguments.skip))
 
 
-def _progress(move: Move, total: int, started: float) -> str:
-    rate = move.keys / max(0.001, time.monotonic() - started)
-    return f"{move.keys:,} of about {total:,} keys, {rate:,.0f} a second"
+def _progress(keys: int, before: int, total: int, started: float) -> str:
+    """before: what an interrupted import had moved."""
+    rate = (keys - before) / max(0.001, time.monotonic() - started)
+    return f"{keys:,} of about {total:,} keys, {rate:,.0f} a second"
 
 
 def _judged(comparison: Comparison, move: Move, *, counts_must_agree: bool) -> int:

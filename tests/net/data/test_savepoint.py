@@ -376,8 +376,11 @@ def some(seed: int, number: int) -> list[list[bytes]]:
 
 
 def is_runnable(words: list[bytes]) -> bool:
+    """Without CONFIG SET (hll-sparse-max-bytes …): a step that is taken back leaves settings as they are."""
     command = find_for(words)
-    return command is not None and command.minimum <= len(words) <= command.maximum and command.group in _GROUPS
+    if command is None or words[0].lower() == b"config":
+        return False
+    return command.minimum <= len(words) <= command.maximum and command.group in _GROUPS
 
 
 def twins(patch: pytest.MonkeyPatch, largest_packed: int, requests: list[list[bytes]]) -> tuple[Handling, Handling]:

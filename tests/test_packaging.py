@@ -32,7 +32,7 @@ ALLOWED_IMPORTS = {
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
     "flin/gateway": {"grpc", "grpc_health", "grpc_reflection", "hiredis"},  # only for flin grpc
     "flin/admin": {"aiohttp", "prometheus_client"},  # only with --http
-    "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},
+    "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis", "shtab"},
 }
 
 

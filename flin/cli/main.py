@@ -15,6 +15,7 @@ from flin.cli import (
     check,
     checkpoint,
     compact,
+    completion,
     du,
     dump,
     exit_code,
@@ -53,7 +54,8 @@ Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
   flin stats DIR            print the figures of a database, changing nothing
   flin du DIR               print what its keys take on disk, by prefix
   flin compact DIR          make a database as small as possible
-  flin bench                compare the speed of Flin with its peers"""
+  flin bench                compare the speed of Flin with its peers
+  flin completion SHELL     print a script that completes commands in a shell"""
 
 EPILOG = f"""\
 examples:
@@ -73,6 +75,7 @@ def parser() -> Parser:
         *(check, repair, dump, stats, du, compact, bench),
     ):
         module.add_parser(commands)
+    completion.add_parser(commands, top)
     return top
 
 

@@ -11,6 +11,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from flin.errors import CorruptionError
 from flin.net.run.alarms import Alarm, Vitals, alarms_of, has_no_room, maybe_low_disk
 
 if TYPE_CHECKING:
@@ -114,13 +115,15 @@ class Watchman:
         if deaths > self._deaths:
             self._deaths, self._died_at = deaths, now
         free_bytes, total_bytes = self._disk
-        error = store.background_error
+        error, damage = store.background_error, self._services.damage.last
+        if isinstance(error, CorruptionError):  # a merge has met it first, and leaves it
+            damage, error = damage or f"{error.path} at offset {error.offset}", None
         return Vitals(
             read_only_reason=store.read_only_reason,
             background_error=None if error is None else str(error) or type(error).__name__,
             stall_reason=stall.reason,
             stopped_seconds=0.0 if self._stopped_at is None else now - self._stopped_at,
-            corruption=self._services.damage.last,
+            corruption=damage,
             free_bytes=free_bytes,
             total_bytes=total_bytes,
             reserve_bytes=self._services.config.disk_reserve,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from flin.errors import CorruptionError
 from flin.net.serve.watchman import JUMP_MS, STEPS_PER_LOOK, Watchman
 from tests.net.serving import HandlerClient
 
@@ -156,6 +157,14 @@ def test_what_the_engine_says(scene: Scene) -> None:
     scene.store.read_only_reason = "a sync failed"
     scene.look()
     assert scene.alarms() == ["read-only", "background", "stalled"]
+
+
+def test_damage_that_a_merge_has_met(scene: Scene) -> None:
+    scene.store.background_error = CorruptionError("1.sst", 4, "the checksum of a data block is wrong")
+    scene.look()
+    [alarm] = scene.client.services.health.alarms
+    assert alarm.name == "corruption"
+    assert "1.sst at offset 4. Run: flin check" in alarm.text
 
 
 def test_a_directory_that_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

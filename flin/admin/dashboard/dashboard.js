@@ -209,9 +209,10 @@ function fill(table, columns, rows, nothing) {
 function commandsOf(now) {
   const all = new Map();
   const add = (groups, sign) => groups.forEach((each) => Object.entries(at(each, "server.commands.by_name") ?? {}).forEach(([name, command]) => {
-    const found = all.get(name) ?? { name, calls: 0, time: 0, failed: 0 };
+    const found = all.get(name) ?? { name, calls: 0, timed: 0, nanoseconds: 0, failed: 0 };
     found.calls += sign * command.calls;
-    found.time += sign * command.microseconds;
+    found.timed += sign * command.timed_calls;
+    found.nanoseconds += sign * command.timed_nanoseconds;
     found.failed += sign * (command.failed + command.rejected);
     all.set(name, found);
   }));
@@ -219,7 +220,8 @@ function commandsOf(now) {
   if (now.long) add(now.long.groups, -1);
   const elapsed = now.long ? (now.at - now.long.at) / 1000 : null;
   return [...all.values()].filter((each) => each.calls > 0 || each.failed > 0)
-    .map((each) => ({ ...each, elapsed })).sort((one, other) => other.time - one.time).slice(0, 12);
+    .map((each) => ({ ...each, elapsed, mean: each.timed > 0 ? each.nanoseconds / each.timed : null }))
+    .sort((one, other) => (other.mean ?? 0) * other.calls - (one.mean ?? 0) * one.calls).slice(0, 12);
 }
 
 function storageOf(now) {
@@ -247,7 +249,7 @@ function tables(now) {
   fill("commands", [
     ["command", (row) => row.name, "word"],
     ["per s", (row) => (row.elapsed ? count(row.calls / row.elapsed) : "–"), "number"],
-    ["each", (row) => (row.calls ? seconds(row.time / row.calls / 1e6) : "–"), "number"],
+    ["each", (row) => (row.mean === null ? "–" : seconds(row.mean / 1e9)), "number"],
     ["errors per s", (row) => (row.elapsed ? count(row.failed / row.elapsed) : "–"), "number"],
   ], commandsOf(now), "none in the last seconds");
   fill("slow", [

@@ -105,7 +105,7 @@ class Endpoints:
                 if refusal.status == 401:
                     response.headers["WWW-Authenticate"] = "Bearer"
             else:
-                await request.read()
+                await _read(request)
                 if guard is not None:
                     guard.read_whole()
                 response = await handler(request)
@@ -233,6 +233,14 @@ class Endpoints:
             return error
         except TimeoutError:
             return AskError(f"it has not answered within {seconds:g} s: it hangs, or the machine is overloaded")
+
+
+async def _read(request: Any) -> None:
+    """Read the body, which aiohttp keeps. A client that is gone gets no reply: that it went is no news for the log."""
+    try:
+        await request.read()
+    except ConnectionError:
+        raise AskError("the connection has ended before the request", BAD) from None
 
 
 async def _arguments(request: Any, *names: str) -> dict[str, Any]:

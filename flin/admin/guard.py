@@ -21,7 +21,12 @@ KEEPALIVE_SECONDS: Final = 75.0
 LINGER_SECONDS: Final = 1.0
 """What a refused client still sends is read for so long: closed at once, it would not get to read why."""
 
+READING_SECONDS: Final = 30.0
+"""For a client to take some of the reply that waits for it. A slow one takes some; one that has stopped holds a place
+for nothing."""
+
 MAX_CONNECTIONS: Final = 64
+"""Beyond that, one that waits for nothing gives its place to a new one."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -43,10 +48,12 @@ class Guard(asyncio.Protocol):
         self._head_bytes = 0
         self._tail = b""  # of the head, as far as its end could begin in it
         self._is_refused = False
+        self._is_idle = False  # answered, and no byte of a next request is there
+        self._reading_timer: asyncio.TimerHandle | None = None  # while the client does not take what is sent
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        if len(self._guards) >= MAX_CONNECTIONS:
+        if len(self._guards) >= MAX_CONNECTIONS and not any(guard.gave_way() for guard in self._guards.values()):
             self._refuse("503 Service Unavailable")
             return
         self._guards[transport] = self
@@ -55,12 +62,14 @@ class Guard(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_timer()
+        self._stop_reading_timer()
         if self._guards.pop(self._transport, None) is not None:
             self._handler.connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
+        self._is_idle = False
         if self._is_in_head:
             if not self._head_bytes:
                 self._start_timer(REQUEST_SECONDS)
@@ -75,10 +84,12 @@ class Guard(asyncio.Protocol):
         return None
 
     def pause_writing(self) -> None:
+        self._start_reading_timer()
         if not self._is_refused:
             self._handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self._stop_reading_timer()
         if not self._is_refused:
             self._handler.resume_writing()
 
@@ -90,7 +101,15 @@ class Guard(asyncio.Protocol):
 
     def answered(self) -> None:
         """The next request may begin."""
-        self._is_in_head, self._head_bytes, self._tail = True, 0, b""
+        self._is_in_head, self._head_bytes, self._tail, self._is_idle = True, 0, b"", True
+
+    def gave_way(self) -> bool:
+        """Close the connection if nothing is asked or answered there; tell whether."""
+        gives_way = self._is_idle and not self._transport.get_write_buffer_size()
+        if gives_way:
+            self._is_idle = False
+            self._transport.close()
+        return gives_way
 
     def _take_head(self, data: bytes) -> bool:
         """False: the head is too large."""
@@ -113,6 +132,22 @@ class Guard(asyncio.Protocol):
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._refuse, "408 Request Timeout")
+
+    def _start_reading_timer(self) -> None:
+        waiting_bytes = self._transport.get_write_buffer_size()
+        loop = asyncio.get_running_loop()
+        self._reading_timer = loop.call_later(READING_SECONDS, self._look_at_reading, waiting_bytes)
+
+    def _look_at_reading(self, waiting_bytes: int) -> None:
+        if self._transport.get_write_buffer_size() >= waiting_bytes:
+            self._transport.abort()
+        else:
+            self._start_reading_timer()
+
+    def _stop_reading_timer(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

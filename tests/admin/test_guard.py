@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flin.admin import guard
-from tests.admin.paged import Paged
+from tests.admin.paged import TOKEN, Paged
 
 
 def _all_of(server: Paged, data: bytes) -> bytes:
@@ -86,10 +86,48 @@ def test_more_connections_than_there_may_be(server: Paged, monkeypatch: pytest.M
     monkeypatch.setattr(guard, "MAX_CONNECTIONS", 3)
     held = [server.raw() for _ in range(3)]
     try:
-        for sock in held:  # so that each is known to be there
+        for sock in held:
             sock.sendall(_get(b"/health"))
-            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200")  # so that it is known to be there
+            sock.sendall(b"GET")
+            server.call(lambda: None)  # the loop has turned since
         assert _all_of(server, b"").startswith(b"HTTP/1.1 503")
     finally:
         for sock in held:
             sock.close()
+
+
+def test_a_connection_without_a_request_gives_its_place_to_a_new_one(
+    server: Paged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_CONNECTIONS", 2)
+    with server.raw() as idle, server.raw() as busy:
+        for sock in (busy, idle):
+            sock.sendall(_get(b"/health"))
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        busy.sendall(b"GET /health HTTP/1.1\r\n")
+        assert _all_of(server, _get(b"/health", CLOSE)).startswith(b"HTTP/1.1 200")
+        assert idle.recv(100) == b""
+        busy.sendall(b"Host: localhost\r\n\r\n")
+        assert busy.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_does_not_read(server: Paged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed, and its place is free."""
+    monkeypatch.setattr(guard, "READING_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "MAX_CONNECTIONS", 1)
+    with server.raw() as sock:
+        # More than the kernel holds for the connection, so the server is made to wait, and gives up.
+        many = _get(b"/dashboard.js") * 20_000
+        with pytest.raises(ConnectionError):
+            sock.sendall(many)
+    assert server.ask("GET", "/health").status == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body(server: Paged, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as sock:
+        head = [b"POST /admin/flush HTTP/1.1", b"Host: localhost", b"Authorization: Bearer " + TOKEN.encode()]
+        sock.sendall(b"\r\n".join([*head, b"Content-Type: application/json", b"Content-Length: 9", b"", b"1"]))
+        sock.sendall(b"2")
+    assert server.ask("POST", "/admin/flush").status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 import flin
@@ -41,6 +42,7 @@ SAMPLES: dict[str, Any] = {
     "BaseException | str": CAUSE,
     "Callable[[], None]": print,
     "Job": "a script that runs in the thread",
+    "grpc.StatusCode": grpc.StatusCode.OUT_OF_RANGE,
 }
 """An argument for each annotation of a constructor's parameters."""
 

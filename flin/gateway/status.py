@@ -6,6 +6,8 @@ from typing import Final
 
 import grpc
 
+from flin.errors import FlinError
+
 Code = grpc.StatusCode
 
 _BY_WORD: Final = {
@@ -44,7 +46,7 @@ def code_of(text: str) -> grpc.StatusCode:
     return next((code for beginning, code in _BY_TEXT if text.startswith(beginning)), Code.UNKNOWN)
 
 
-class Refused(Exception):
+class Refused(FlinError):
     """A call ends with this code and text."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:

@@ -10,6 +10,9 @@ from tests.net.raw_client import Raw, RawClient
 NOT_IN_REDIS = {"client|no-touch", "client|setinfo"}
 """Of Redis 7.2: see the table of differences."""
 
+OWN = ("+flin.", "-flin.")
+"""So begin rules about Flin's own commands."""
+
 NAME = b"tried"
 
 
@@ -28,7 +31,8 @@ def shape(details: list[Any]) -> dict[str, Any]:
     words = found["commands"].decode("latin-1").split()
     categories = [word for word in words if "@" in word]
     not_there = {sign + name for sign in "+-" for name in NOT_IN_REDIS}
-    found["commands"] = (categories, sorted(set(words) - set(categories) - not_there))
+    names = [word for word in words if not word.startswith(OWN)]
+    found["commands"] = (categories, sorted(set(names) - set(categories) - not_there))
     found["keys"] = found["keys"].replace(b"%RW~*", b"~*")  # Redis shows what it would read as "all keys"
     if "selectors" in found:
         found["selectors"] = [shape(selector) for selector in found["selectors"]]

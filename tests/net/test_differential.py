@@ -81,6 +81,7 @@ NOT_GENERATED = {
         for found in with_subcommands()
         if found.group == "scripting" and not found.name.endswith("|flush")
     },
+    **{found.name: "Redis has no such command" for found in with_subcommands() if found.group == "flin"},
     "config|rewrite": "it writes a file: tests/net/settings/test_rewriting.py",
     "monitor": "its connection gets lines from then on: tests/net/test_scenes.py",
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",

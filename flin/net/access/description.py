@@ -79,7 +79,7 @@ def commands(selector: Selector) -> bytes:
     left, made = selector.copy(), Selector()
     made.set_all_commands(allowed=not adds)
     members = {
-        category: [named.name for named in all_names.values() if category in named.categories and not named.is_newer]
+        category: [named.name for named in all_names.values() if category in named.categories and named.in_redis]
         for category in CATEGORIES
     }
     applied: set[str] = set()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, islice
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
@@ -25,6 +25,10 @@ from flin.engine.table.bloom import hash_key
 STRETCH: Final = 64
 """Entries of a memtable, evenly over the order in which they came, or expiries of a table, that are drawn at once: as
 many as a block of small entries has."""
+
+MAX_STALE: Final = 3
+"""Stretches in a row that bring nothing new, until a sample is taken for all there is. One happens by chance where a
+small memtable is all there is; to draw on where few expire decodes the same blocks of expiries again and again."""
 
 Candidate: TypeAlias = tuple[bytes, Live]
 """A stored key and an entry that it had, perhaps not its newest: it tells when it expires. A pointer may be in the
@@ -68,6 +72,19 @@ class Candidates:
         while places:
             place = self.random.choices(places, cum_weights=weights)[0]
             yield place, place.draw()
+
+    def sample(self, places: list[Place], wanted: int, stretches: int) -> dict[bytes, Live]:
+        """About as many candidates as wanted, of at most so many stretches; fewer where few may go. Raises
+        CorruptionError, StorageError."""
+        found: dict[bytes, Live] = {}
+        stale = 0
+        for _, stretch in islice(self.stretches(places), stretches):
+            known = len(found)
+            found.update(stretch)
+            stale = stale + 1 if stretch and len(found) == known else 0
+            if len(found) >= wanted or stale == MAX_STALE:
+                break
+        return found
 
     def spread_stretches(self, places: list[Place], number: int) -> Iterator[tuple[Place, list[Candidate]]]:
         """So many stretches, evenly over the entries of all places: of each place as many as it deserves."""

@@ -117,18 +117,12 @@ class Evictor:
 
     def _evict_down_to(self, state: ReadState, goal: int) -> None:
         size = self._size
-        sample: dict[bytes, Live] = {}
-        drawn = vain = 0
-        for _, stretch in self._candidates.stretches(self._candidates.places(state)):
-            sample.update(stretch)
-            drawn += 1
-            if len(sample) < COMMIT_KEYS * SAMPLES and drawn < MAX_STRETCHES:
-                continue
+        places = self._candidates.places(state)
+        vain = 0
+        while places and size.bytes > goal and vain < MAX_VAIN and not self._store.closed:
+            sample = self._candidates.sample(places, COMMIT_KEYS * SAMPLES, MAX_STRETCHES)
             wanted = ceil((size.bytes - goal) / size.mean_entry_bytes)
             vain = 0 if self._evict(sample, wanted) else vain + 1
-            if size.bytes <= goal or vain == MAX_VAIN or self._store.closed:
-                return
-            sample, drawn = {}, 0
 
     def _evict(self, sample: dict[bytes, Live], wanted: int) -> int:
         """Evict the least worthy of a sample, at most so many. Returns how many."""

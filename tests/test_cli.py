@@ -159,7 +159,7 @@ UNKNOWN = {
     "serve --tls-ciphersuites x": "flin serve: there is no option --tls-ciphersuites: the cipher suites of TLS 1.3",
     "serve --tls-replication yes": "flin serve: there is no option --tls-replication: Flin does not replicate",
     "serve --replicaof x": "flin serve: there is no option --replicaof: Flin does not replicate",
-    "serve --maxmemory-policy x": "--memory-limit bounds memory",
+    "serve --maxmemory-policy x": "it must be one of volatile-lru",
     "serve -p 6379": "flin serve: there is no option -p: it is called --port",
     "serve --memory_limit=1gb": "flin serve: there is no option --memory_limit: it is spelled --memory-limit",
     "serve --prot 7812": "flin serve: there is no option --prot: --protected-mode is meant, perhaps",

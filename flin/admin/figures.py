@@ -138,6 +138,8 @@ def _keyspace(services: Services) -> dict[str, Any]:
         "hot_keys_misses": sum(cache.misses for cache in hot),
         "hot_keys_evictions": sum(cache.evictions for cache in hot),
         "cold_reads": services.counters.cold_reads,
+        "evicted_keys": services.counters.evicted_keys,
+        "maxmemory_bytes": services.config.maxmemory,
     }
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
@@ -31,6 +31,7 @@ from flin.net.pid_file import pid_file
 from flin.net.run.checking import Check
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
+from flin.net.serve.eviction import Eviction
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import BoundSockets, Listeners
 from flin.net.serve.neighbours import LineEnd, Neighbours
@@ -49,6 +50,7 @@ except ImportError:  # asyncio's own loop does, too, more slowly
     uvloop = None
 
 if TYPE_CHECKING:
+    from flin.engine.tree.store import Store
     from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
@@ -139,6 +141,7 @@ class Server:
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
         self._watchman = Watchman(services, self._cold)
+        self._eviction = Eviction(services, cast("Store", self.store), self._cold, loop.call_soon_threadsafe)
         self.listeners = Listeners(self.options, services, self._cold, loop, self._bound)
         await self.listeners.open()
         self.port = self.listeners.port
@@ -157,6 +160,7 @@ class Server:
         self._housekeeping.step()
         self.reaping.step()
         self._watchman.step()
+        self._eviction.step()
         if self._neighbours is not None:
             self._neighbours.beat()
 
@@ -184,6 +188,7 @@ class Server:
         await self._finish_connections()
         if self._timer is not None:
             self._timer.cancel()
+            self._eviction.close()
         self.services.tick.end_all()
         if self.store.read_only_reason is None:
             keep_cursors(self.services.cursors, self.store)

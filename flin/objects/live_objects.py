@@ -186,6 +186,14 @@ class LiveObjects:
             self.gone.append(found.anchor())
         return found
 
+    def drop(self, key: bytes) -> None:
+        """Out of memory, as an eviction: the key stays as it is. Only for what is clean, also in the batch."""
+        found = self.live.pop(key, None)
+        if found is None:
+            self._take_old(key)
+        else:
+            self._young_bytes -= found.charged_bytes
+
     def forget_all(self) -> None:
         """All keys are, or nobody knows what the batch held."""
         for changed in self._dirty.values():

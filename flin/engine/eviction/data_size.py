@@ -46,7 +46,8 @@ class DataSize:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._candidates = Candidates(store.options.random_bytes(8), b"", KEYS_END)
-        self._is_known = False
+        self.is_known = False
+        """Whether there was a sample."""
         self._bytes = 0.0
         self._variance = 0.0
         self._position = store.position
@@ -58,7 +59,7 @@ class DataSize:
         """The size by now: at most all that files and memtables hold."""
         self._note_written()
         held = self._held()
-        return round(max(0.0, min(self._bytes, held))) if self._is_known else held
+        return round(max(0.0, min(self._bytes, held))) if self.is_known else held
 
     def evicted(self, size: int) -> None:
         """So many bytes are gone."""
@@ -70,13 +71,13 @@ class DataSize:
         self._note_written()
         sampled, uncertainty = self._sampled(state)
         both = self._variance + uncertainty
-        if not self._is_known or (sampled - self._bytes) ** 2 > FAR * both or not both:
+        if not self.is_known or (sampled - self._bytes) ** 2 > FAR * both or not both:
             self._bytes, self._variance = sampled, uncertainty
         else:
             gain = self._variance / both
             self._bytes += gain * (sampled - self._bytes)
             self._variance *= 1 - gain
-        self._is_known = True
+        self.is_known = True
 
     def forget_own_writes(self, size: int) -> None:
         """What was written to the WAL to evict is no data."""

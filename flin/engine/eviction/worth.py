@@ -15,8 +15,10 @@ not be chosen again and again. After an open all bytes are 0: the first eviction
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeVar
+
+Found = TypeVar("Found")
 
 EVICTED: Final = 255
 _NEWEST: Final = 254
@@ -176,6 +178,16 @@ class UseCount(_Slots):
         self._steps += 1
         if self._steps % STEPS == 0:
             self._translate(_HALVED)
+
+
+def noting(worth: Worth, read: Callable[..., Found]) -> Callable[..., Found]:
+    """A function that reads a key, and notes that first."""
+
+    def noting_read(key: bytes, *, values: bool = True) -> Found:
+        worth.read(key)
+        return read(key, values=values)
+
+    return noting_read
 
 
 def slots_for(limit_bytes: int, memory_limit_bytes: int) -> int:

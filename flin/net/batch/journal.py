@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from flin.engine.boundaries import Boundaries, covers, joined
 from flin.engine.entry import Entry
+
+
+class BatchNotes(Protocol):
+    """Who is told of each batch."""
+
+    def note(self, pending: Mapping[bytes, Entry], deleted: Boundaries) -> None:
+        """A batch is about to be committed, or to fail."""
 
 
 class Journal:

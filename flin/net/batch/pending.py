@@ -23,7 +23,7 @@ from flin.net.batch.reply_barrier import ReplyBarrier
 from flin.objects.layout import PREFIX_BYTES
 
 if TYPE_CHECKING:
-    from flin.net.batch.journal import Journal
+    from flin.net.batch.journal import BatchNotes
     from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Pending:
         self.effect_bytes = 0  # what they hold, about
         self.script_ns = 0  # that the scripts of this transaction have run
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
-        self.journals: list[Journal] = []  # of commands that read in slices
+        self.journals: list[BatchNotes] = []  # of commands that read in slices, mostly
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
         self.on_refused: Callable[[], None] = _nothing  # the readers of the batch forget what they read
         self._reported: tuple[type[Exception] | None, int] = (None, 0)  # the refusal that was logged last, and when

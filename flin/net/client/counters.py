@@ -26,6 +26,7 @@ class Counters:
     cold_reads: int = 0
     clients_closed_for_output: int = 0
     protocol_errors: int = 0
+    evicted_keys: int = 0
 
     def reset(self) -> None:
         """Set all to zero, in place: connections hold a reference."""

@@ -19,9 +19,6 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "Clients": {"cluster_connections": 0, "clients_in_timeout_table": 0},
     "Memory": {
-        "maxmemory": 0,
-        "maxmemory_human": "0B",
-        "maxmemory_policy": "noeviction",
         "allocator_frag_ratio": "1.00",
         "allocator_frag_bytes": 0,
         "allocator_rss_ratio": "1.00",
@@ -82,7 +79,6 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
         "expire_cycle_cpu_milliseconds": 0,
-        "evicted_keys": 0,
         "evicted_clients": 0,
         "total_eviction_exceeded_time": 0,
         "current_eviction_exceeded_time": 0,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, Pointer, maybe_pointer, value_length
+from flin.engine.eviction.worth import EVICTED
 from flin.errors import CommandError
 from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
@@ -316,9 +317,12 @@ def object_idletime(context: Context, args: list[bytes]) -> Value:
 
 @command("object|freq", 3, "readonly peeks", _OBJECT_KEY)
 def object_freq(context: Context, args: list[bytes]) -> Value:
-    """Refused for a key that exists: no frequency of access is kept."""
+    """Returns how often the key was used of late, with an LFU policy; else refused for a key that exists."""
     if context.keyspace.look_up(args[2], values=False) is None:
         return None
+    uses = context.keyspace.uses
+    if uses is not None and context.services.config.maxmemory_policy.endswith(b"-lfu"):
+        return uses.of(context.keyspace.stored(args[2])) % EVICTED
     raise CommandError(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
         "between policies at runtime LRU and LFU data will take some time to adjust."

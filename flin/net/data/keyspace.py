@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Pointer, is_alive
-from flin.engine.key import USER_END, namespace_of, namespace_prefix, stored_key, user_key
+from flin.engine.eviction.worth import noting
+from flin.engine.key import stored_key, user_key
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
+from flin.net.data.database_keys import bounds_of
 from flin.net.data.live_pages import laid_over, live_pages
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
@@ -32,6 +34,7 @@ from flin.objects.live_objects import LiveObjects
 from flin.objects.long_string import LongString
 
 if TYPE_CHECKING:
+    from flin.engine.eviction.worth import Worth
     from flin.net.batch.pending import Pending
     from flin.net.batch.store import StoreLike
     from flin.net.batch.version_lease import VersionLease
@@ -69,6 +72,7 @@ class Keyspace:
         "objects",
         "observers",
         "read",
+        "uses",
         "watches",
     )
 
@@ -90,7 +94,8 @@ class Keyspace:
         self.hot = hot
         self.observers = Observers(observed)
         self.watches = Watches(self.observers)
-        self.read = store.read_nowait  # or store.read: see block_reads
+        self.read: Callable[..., Entry | None] = store.read_nowait  # or store.read: see block_reads
+        self.uses: Worth | None = None  # is told of each key that is read (serve/eviction.py)
         self.in_tables = store.in_tables
         self.is_blocking = False
         self.objects = LiveObjects(
@@ -197,6 +202,8 @@ class Keyspace:
         """What the pending batch, or else a memtable, holds at each key: perhaps expired, perhaps TOMBSTONE; `entry`
         knows. None where they hold nothing. Some lookups per key, without a step of bytecode."""
         newest = self._store.newest_entries()
+        if self.uses is not None:
+            self.uses.all_read(keys if not self._prefix and max(keys) < b"\xff" else map(self.stored, keys))
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
         in_newest = map(newest.get, keys)
@@ -347,8 +354,8 @@ class Keyspace:
 
     def load(self, keys: Sequence[bytes], *, values: bool = True) -> None:
         """In a reader thread: read the keys, so that they lie in the cache."""
-        for key in keys:
-            self._store.read(self.stored(key), values=values)
+        for stored in map(self.stored, keys):
+            self._store.read(stored, values=values)
 
     # Writes.
 
@@ -498,7 +505,13 @@ class Keyspace:
     def block_reads(self, *, blocking: bool) -> None:
         """Read without ColdRead: for a transaction that has begun to write and can no longer run again."""
         self.is_blocking = blocking
-        self.read = self._store.read if blocking else self._store.read_nowait
+        read = self._store.read if blocking else self._store.read_nowait
+        self.read = read if self.uses is None else noting(self.uses, read)
+
+    def note_uses(self, uses: Worth | None) -> None:
+        """Tell this of each key that is read from now on. (What has a cached reply is not looked up.)"""
+        self.uses = uses
+        self.block_reads(blocking=self.is_blocking)
 
     def bulk_after_young_miss(self, key: bytes) -> Reply | bytes | Slices | None:
         """Finish `bulk` for a key without a reply in the young generation of `hot`: take it from the old one, else from
@@ -585,14 +598,3 @@ class Keyspace:
                 was_there = not cleared and self._store.read(stored, values=False) is not None
                 number += (entry is not TOMBSTONE) - was_there
         return number
-
-
-def user_part(stored: bytes) -> bytes:
-    """The user's key of a stored key of any database."""
-    namespace = namespace_of(stored)
-    return stored[len(namespace_prefix(namespace)) :] if namespace else user_key(stored)
-
-
-def bounds_of(namespace: int) -> tuple[bytes, bytes]:
-    """The prefix of the namespace's stored keys, and the first key after them."""
-    return (namespace_prefix(namespace), namespace_prefix(namespace + 1)) if namespace else (b"", USER_END)

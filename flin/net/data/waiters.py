@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.key import namespace_of
-from flin.net.data.keyspace import Keyspace, user_part
+from flin.net.data.database_keys import user_part
+from flin.net.data.keyspace import Keyspace
 from flin.objects.layout import LIST, SORTED_SET, STREAM
 
 if TYPE_CHECKING:

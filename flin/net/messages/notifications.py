@@ -31,6 +31,7 @@ _TABLE: Final = {
     EventClass.STREAM: "xadd xtrim xdel xsetid xgroup-create xgroup-setid xgroup-destroy xgroup-createconsumer "
     "xgroup-delconsumer",
     EventClass.EXPIRED: "expired",
+    EventClass.EVICTED: "evicted",
     EventClass.NEW: "new",
     EventClass.MISS: "keymiss",
 }

@@ -33,6 +33,8 @@ class ColdReads:
         reports the damage."""
 
         def finished(future: Future[None]) -> None:
+            if future.cancelled():  # by close
+                return
             error = future.exception()
             if error is not None and not isinstance(error, CorruptionError):
                 logger.error("a cold read failed: %s", error)

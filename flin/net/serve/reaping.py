@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.key import namespace_of
 from flin.errors import CorruptionError, FlinError, FormatVersionError
-from flin.net.data.keyspace import user_part
+from flin.net.data.database_keys import user_part
 from flin.net.settings.event_classes import EventClass
 from flin.objects.copying import maybe_spread
 from flin.objects.layout import anchor_key

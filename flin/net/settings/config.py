@@ -44,6 +44,9 @@ class Config:
     """The values in force. Those that may change at RUNNING are plain attributes, since they are read often."""
 
     disk_reserve: int  # bytes
+    maxmemory: int  # bytes
+    maxmemory_policy: bytes
+    maxmemory_samples: int
     maxclients: int
     protected_mode: bool
     timeout: int
@@ -204,17 +207,6 @@ def _parameter(row: Row) -> Parameter[Config]:
 
 _REDIS_LEVELS: Final = {b"debug": b"debug", b"info": b"notice", b"warning": b"warning", b"error": b"warning"}
 
-_POLICIES: Final = (
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "noeviction",
-)
-
 PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     **dict(without_effect()),
     **{name: parameter for row in ROWS.values() for parameter in [_parameter(row)] for name in row.parameters},
@@ -226,8 +218,6 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"cluster-enabled": Parameter(
         lambda config: b"no" if config.options.topology is None else b"yes", refusal=IMMUTABLE
     ),
-    b"maxmemory": constant(b"0", memory_size),
-    b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
     b"loglevel": Parameter(
         lambda config: _REDIS_LEVELS[config.log_level],
         choice_of(*LEVELS),

@@ -3,7 +3,7 @@
 K  by key: __keyspace@0__:KEY        E  by event: __keyevent@0__:EVENT
 g  keys of any type (DEL, EXPIRE)    $ l s h z t  strings, lists, sets, hashes, sorted sets, streams
 x  keys that have expired            n  keys that are new       m  reads of keys that are not there
-e  evicted keys, d  modules: no event of these is ever sent      A  all of g$lshzxetd
+e  evicted keys   d  modules: no event is ever sent      A  all of g$lshzxetd
 """
 
 from __future__ import annotations

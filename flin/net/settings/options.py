@@ -38,6 +38,16 @@ from flin.objects.hyperloglog import DEFAULT_SPARSE_MAX_BYTES
 SYNC_MODES: Final = ("always", "interval", "never")
 DEBUG_COMMAND: Final = ("no", "yes", "local")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+EVICTION_POLICIES: Final = (
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+)
 TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
 TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
 
@@ -125,6 +135,13 @@ class ServerOptions:
         is_divided=True)
     shards: int | None = _database(
         None, number(1, MAX_SHARDS), "a power of two; fixed when the database is created", _IMMUTABLE, told="1")
+    maxmemory: int = _database(
+        0, _BYTES, "about how large the data may become, keys and values; 0: no limit", _RUNNING,
+        is_divided=True)
+    maxmemory_policy: str = _database(
+        "noeviction", choice(*EVICTION_POLICIES), "which keys are evicted beyond maxmemory", _RUNNING)
+    maxmemory_samples: int = _database(
+        5, number(1, 64), "one of so many keys is evicted, compared at random", _RUNNING)
     value_threshold: int = _database(
         4096, size(0, MAX_VALUE_THRESHOLD, _value_threshold),
         "values of at least this size are not copied into tables; 0: all are")

@@ -15,7 +15,6 @@ _MADE_DURABLE: Final = "every write goes into the write-ahead log; --sync says w
 _NO_SNAPSHOT: Final = (
     "Flin writes no RDB file: the directory of --dir holds the whole database, and BGSAVE adds a backup to --backup-dir"
 )
-_NO_EVICTION: Final = "--memory-limit bounds memory; data beyond it stays on disk, and nothing is evicted"
 _FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
 _IN_A_FILE: Final = "users are lines of a file: see --aclfile"
 
@@ -29,8 +28,6 @@ HINTS: Final = {
     "dbfilename": _NO_SNAPSHOT,
     "appendfilename": _MADE_DURABLE,
     "appenddirname": _MADE_DURABLE,
-    "maxmemory": _NO_EVICTION,
-    "maxmemory-policy": _NO_EVICTION,
     "supervised": _FOREGROUND,
     "syslog-enabled": "see --logfile",
     "replicaof": "Flin does not replicate",

@@ -39,7 +39,7 @@ auto-aof-rewrite-percentage 100; cluster-announce-bus-port 0; cluster-announce-p
 cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
 cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hz 10;
 lfu-decay-time 1; lfu-log-factor 10; list-compress-depth 0; list-max-listpack-size -2; list-max-ziplist-size -2;
-maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-replicas-max-lag 10;
+maxmemory-eviction-tenacity 10; min-replicas-max-lag 10;
 min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600;
 repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10;
 repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;

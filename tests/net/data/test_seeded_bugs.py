@@ -15,8 +15,9 @@ from flin.errors import StorageError
 from flin.net.batch.pending import Pending
 from flin.net.batch.version_lease import VersionLease
 from flin.net.data import keyspace as keyspace_module
+from flin.net.data.database_keys import bounds_of
 from flin.net.data.databases import Databases
-from flin.net.data.keyspace import Keyspace, bounds_of
+from flin.net.data.keyspace import Keyspace
 from flin.objects.hash import Hash
 from flin.objects.layout import anchor_key, anchors_namespace
 from flin.objects.live_objects import LiveObjects

@@ -143,6 +143,12 @@ def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsy
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_url_where_only_a_directory_can_be_is_2(capsys: Capture) -> None:
+    code, output, errors = run(capsys, "du", "redis://localhost:6380")
+    assert (code, output) == (2, "")
+    assert "is a URL, and this command takes a directory" in errors
+
+
 def test_a_directory_that_cannot_be_read_is_2(database: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Root may read everything, so the call raises the error that others would get from the kernel."""
 

@@ -118,7 +118,10 @@ def test_an_interrupted_resize_is_refused(
     assert (code, output) == (130, "")
     assert errors == f"flin: {new} is unfinished: remove it and begin again\nflin: interrupted\n"
     monkeypatch.undo()
-    unfinished = f"{new} is what an interrupted `flin resize` or `flin import` has left: remove it, and begin again"
+    unfinished = (
+        f"{new} is what an interrupted `flin resize` or `flin import` has left: remove it, and begin again; "
+        "an import of a running server goes on if it is given again"
+    )
     for arguments in (
         ["check", new],
         ["stats", new],

@@ -83,7 +83,8 @@ def positive(text: str) -> int:
 
 
 _UNFINISHED: Final = {
-    UNFINISHED: "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again",
+    UNFINISHED: "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again; an import of "
+    "a running server goes on if it is given again",
     UNFINISHED_COPY: "what an interrupted copy has left: remove it, and begin again",
 }
 
@@ -91,6 +92,11 @@ _UNFINISHED: Final = {
 def database_directory(text: str) -> str:
     """The directory of a database, or of groups, that exists; UsageError otherwise."""
     path = Path(text)
+    if "://" in text:
+        raise UsageError(
+            f"{text} is a URL, and this command takes a directory: of a running server, that of a checkpoint or of a "
+            "backup"
+        )
     if not text or not path.exists():
         raise UsageError(f"there is no directory {text!r}: name that of a database")
     if not path.is_dir():

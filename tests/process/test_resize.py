@@ -49,7 +49,10 @@ def check_refused(source: Path, target: Path) -> None:
         assert "`flin resize` or `flin import` has not finished it: remove it and begin again" in errors
     code, errors = ended(flin_process("resize", source, target, "--workers", 2))
     assert code == 2
-    unfinished = "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again"
+    unfinished = (
+        "what an interrupted `flin resize` or `flin import` has left: remove it, and begin again; an import of a "
+        "running server goes on if it is given again"
+    )
     assert errors == f"flin: {target} is {unfinished}\n"
 
 

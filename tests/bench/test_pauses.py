@@ -138,6 +138,7 @@ def test_an_open_loop_of_reads_and_writes(tmp_path: Path) -> None:
     assert outcome.writes["max"] <= outcome.latencies["max"]
 
 
+@pytest.mark.slow
 def test_pauses_of_both_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole procedure, too short to see a flush; with causes where this user may trace."""
     monkeypatch.setattr(pauses, "PEAK_SECONDS", 0.1)

@@ -222,6 +222,7 @@ def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
     assert "users.acl:1: Syntax error" in text.rpartition("flin: worker ")[2]
 
 
+@pytest.mark.slow  # five attempts, with waits between them
 def test_a_damaged_group_of_a_worker_that_dies_later(serve: Serve, tmp_path: Path) -> None:
     served = serve()
     manifest = read_groups(tmp_path / "db")[1].directory / "MANIFEST"

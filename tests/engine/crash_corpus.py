@@ -121,6 +121,7 @@ CORPUS: Final = (
         EngineSetup("always", shards=16, window_bytes=4096),
         [Put(b"\xff\x01x", b"06"), Maintenance("compact"), DeletePrefix(b""), Reopen()],
         fault="memory",
+        is_slow=True,
     ),
     Past(
         "oracle: where a sweep is refused, what has expired counts",

@@ -53,10 +53,10 @@ ALPHABET: list[Operation] = [
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("sync", "shards", "window_bytes"),
-    [("always", 1, 512), ("interval", 1, 512), ("interval", 1, 0), ("never", 4, 512)],
+    ("sync", "shards", "window_bytes"), [("always", 1, 512), ("interval", 1, 0), ("never", 4, 512)]
 )
 def test_every_short_workload(sync: str, shards: int, window_bytes: int, figures: Figures) -> None:
+    """Those of "interval" over mapped windows are among the slow workloads of three."""
     checker = CrashChecker(EngineSetup(sync, shards, window_bytes=window_bytes), limit=24, second_every=12)
     crash_every_workload(checker, every_workload(ALPHABET, 2))
     figures.checked(checker)

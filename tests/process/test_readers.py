@@ -78,7 +78,7 @@ def _follow(tmp_path: Path, sync: str, shards: int, cycles: int, commits: int) -
 
 
 def test_readers_alongside_a_writer_that_is_killed(tmp_path: Path) -> None:
-    _follow(tmp_path, "interval", 1, cycles=2, commits=4000)
+    _follow(tmp_path, "interval", 1, cycles=2, commits=2000)
 
 
 @pytest.mark.slow

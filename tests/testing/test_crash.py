@@ -34,10 +34,9 @@ def _search(seeds: range, figures: Figures) -> None:
         figures.add(FAILED_CALLS, tally.faults)
 
 
-@pytest.mark.parametrize("seed", range(1000, 1060, PART))
-def test_seeds_find_no_violation(seed: int, figures: Figures) -> None:
+def test_seeds_find_no_violation(figures: Figures) -> None:
     """The ordinary suite's part of the long run."""
-    _search(range(seed, seed + PART), figures)
+    _search(range(1000, 1000 + PART), figures)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from flin.testing.process import PATIENCE_SECONDS, wait_until
-from tests.programs.served_cluster import ServedCluster
+from tests.programs.served_cluster import ServedCluster, run_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -194,4 +194,4 @@ def test_asyncio(cluster: ServedCluster) -> None:
             for number in written:
                 assert await client.get(f"written:{number}") == b"%d" % number
 
-    asyncio.run(use())
+    run_tasks(use())

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from tests.programs.served_cluster import ServedCluster
+from tests.programs.served_cluster import ServedCluster, run_tasks
 from tests.programs.test_cluster_node_programs import kill_all
 from tests.tool import needs_package
 
@@ -45,7 +45,7 @@ def test_limits_asyncio(cluster: ServedCluster) -> None:
         for n in range(6):
             assert [await limiter.hit(hourly, f"user {n}") for _ in range(4)] == [True] * 3 + [False]
 
-    asyncio.run(use())
+    run_tasks(use())
 
 
 def test_flask_caching(cluster: ServedCluster) -> None:
@@ -83,7 +83,7 @@ def test_fastapi_cache(cluster: ServedCluster) -> None:
                 assert 900 < ttl <= 1000
                 assert value == b"%d" % n
 
-    asyncio.run(use())
+    run_tasks(use())
 
 
 def test_cashews(cluster: ServedCluster) -> None:
@@ -108,7 +108,7 @@ def test_cashews(cluster: ServedCluster) -> None:
         assert sorted([key async for key in cache.scan("user:*")]) == [f"user:{name}" for name in names]
         await cache.close()
 
-    asyncio.run(use())
+    run_tasks(use())
 
 
 def test_dramatiq(cluster: ServedCluster) -> None:

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from flin.testing.process import PATIENCE_SECONDS
-from tests.programs.served_cluster import ServedCluster
+from tests.programs.served_cluster import ServedCluster, run_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -253,4 +253,4 @@ def test_asyncio(cluster: ServedCluster, protocol: int) -> None:
             assert tuple(popped) == ("later", "come")
             assert sorted([key async for key in client.scan_iter(match="list:*")]) == [f"list:{n}" for n in range(5)]
 
-    asyncio.run(use())
+    run_tasks(use())

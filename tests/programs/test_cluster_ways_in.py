@@ -3,7 +3,6 @@ are told of in the same way."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import redis
 import redis.asyncio
 
 from tests.net.certificates import Certificates
-from tests.programs.served_cluster import ServedCluster, free_ports
+from tests.programs.served_cluster import ServedCluster, free_ports, run_tasks
 from tests.programs.test_cluster_redis_cli import run
 
 pytestmark = pytest.mark.slow
@@ -124,7 +123,7 @@ def test_user_with_few_rights(cluster: ServedCluster) -> None:
             for n in range(50):
                 assert await client.get(f"app:key:{n}") == b"%d" % n
 
-    asyncio.run(use_asyncio())
+    run_tasks(use_asyncio())
 
 
 def test_tls(tmp_path: Path, node_modules: Path) -> None:

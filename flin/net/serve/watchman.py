@@ -31,6 +31,9 @@ LOOKS_PER_ENGINE_LOOK: Final = 5
 WARN_SECONDS: Final = 3600.0
 """A disk that fills up is said once an hour."""
 
+SMALL_DISK_PARTS: Final = 10
+"""The reserve is at most a tenth of the disk: a volume of 200 MB would take no write at all."""
+
 JUMP_MS: Final = 1000
 """Time services slew what is less than a second or so (chrony: makestep 1.0); more than that is set."""
 
@@ -126,7 +129,7 @@ class Watchman:
             corruption=damage,
             free_bytes=free_bytes,
             total_bytes=total_bytes,
-            reserve_bytes=self._services.config.disk_reserve,
+            reserve_bytes=min(self._services.config.disk_reserve, total_bytes // SMALL_DISK_PARTS),
             largest_merge_bytes=background.get("largest_job_bytes", 0),
             helper_failure=background.get("last_failure", ""),
             seconds_since_helper_death=None if self._died_at is None else now - self._died_at,

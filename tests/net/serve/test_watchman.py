@@ -33,10 +33,11 @@ class AtOnce:
 class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free = 1000 * MIB
+        self.total = 5000 * MIB
         self.wall_ms = 1_000_000
         self.steady_ns = 0
         self.figures: dict[str, Any] = {}
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2000 * MIB, 0, self.free))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(self.total, 0, self.free))
         monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: self.steady_ns)
         monkeypatch.setattr(time, "monotonic", lambda: self.steady_ns / 1e9)
         self.client = HandlerClient(clock=lambda: self.wall_ms)
@@ -101,12 +102,25 @@ def test_the_reserve(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_reserve_may_change(scene: Scene) -> None:
-    scene.client.call(b"CONFIG", b"SET", b"disk-reserve", b"2gb")
+    scene.free = 400 * MIB
+    scene.look()
+    assert scene.alarms() == []
+    scene.client.call(b"CONFIG", b"SET", b"disk-reserve", b"500mb")
     scene.look()
     assert scene.client.call(b"SET", b"k", b"v").startswith(b"-MISCONF")
     scene.client.call(b"CONFIG", b"SET", b"disk-reserve", b"0")
     scene.look()
     assert scene.client.call(b"SET", b"k", b"v") == b"+OK\r\n"
+
+
+def test_of_a_small_disk_a_tenth_is_enough(scene: Scene) -> None:
+    scene.total, scene.free = 200 * MIB, 20 * MIB
+    scene.look()
+    assert scene.client.call(b"SET", b"k", b"v") == b"+OK\r\n"
+    assert scene.field(b"disk_reserve_bytes") == b"%d" % (20 * MIB)
+    scene.free -= 1
+    scene.look()
+    assert scene.client.call(b"SET", b"k", b"v").startswith(b"-MISCONF")
 
 
 def test_a_disk_that_fills_up_is_said_once_an_hour(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -157,6 +157,7 @@ def test_far_beyond_the_limit_deletions_make_room(serve: Serve, policy: str) -> 
     assert client.exists(*(b"%08d" % number for number in range(4500, 6000))) == 1500
 
 
+@pytest.mark.slow  # 15 s of expiries and small merges
 def test_what_gets_an_expiry_may_go_again(serve: Serve) -> None:
     client = serve()
     fill(client, 0, 6000)

@@ -64,7 +64,8 @@ def test_a_head_that_is_too_large(server: Paged) -> None:
 
 def test_a_body_that_is_too_large(server: Paged) -> None:
     reply = server.ask("POST", "/admin/log-level", b" " * (guard.MAX_BODY_BYTES + 1))
-    assert (reply.status, reply.json["error"]) == (413, "Request Entity Too Large")
+    assert reply.status == 413
+    assert "Too Large" in reply.json["error"], "in the words of this Python"
 
 
 def test_several_requests_on_one_connection(server: Paged) -> None:

@@ -27,7 +27,10 @@ OpenEngine = Callable[..., Any]
 @pytest.fixture
 def open_limited(open_engine: OpenEngine) -> OpenEngine:
     def open_it(**options: Any) -> Any:
-        return open_engine(**{"size_limit": LIMIT, "memory_limit": 1 << 20, "fs": SimulatedDisk(), **options})
+        # The bounds below are those of chance: a small limit may be off by more, some once in a hundred runs.
+        chance = Random(options.get("eviction", "")).randbytes
+        limited = {"size_limit": LIMIT, "memory_limit": 1 << 20, "fs": SimulatedDisk(), "random_bytes": chance}
+        return open_engine(**limited | options)
 
     return open_it
 

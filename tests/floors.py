@@ -101,7 +101,7 @@ ADMIN: Final = [
 """Of flin.admin."""
 
 CLUSTER: Final = [
-    "groups ports choice fleet workers_lock lines",
+    "groups ports choice fleet workers_lock lines keys",
     "assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",

@@ -1,0 +1,227 @@
+"""The keys of a cluster in etcd: their names, and what their values say. Pure.
+
+    /flin/CLUSTER/map/cluster         how many groups and replicas there are        once, by who makes it
+                  map/leader/G        who leads group G                             a change of leader, nothing else
+                  map/nodes/ID        a node's addresses                            the node
+                  map/replicas/G      who follows                                   the controller
+                  alive/ID            put each second by a node's supervisor        the node
+                  applied/G/ID        what a replica has in its tables              the replica
+                  controller          who is the controller                         the controller
+                  lease/G             put each second by the worker that leads      the leader
+                  log/G/N             one entry of the log                          the leader
+
+G is a group's number, with two digits, N an entry's, with sixteen hexadecimal ones, so they sort as numbers do. The
+revision of `map/leader/G` is the fence of that group. What all workers must know to send clients elsewhere lies under
+`map/` alone, and changes seldom: one watch shows it. Values are JSON, for the eyes of whoever must look.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Final, Self, TypeAlias
+
+from flin.errors import CorruptionError
+
+ROOT: Final = b"/flin/"
+
+MAX_GROUPS: Final = 64
+"""Each group costs each etcd entries of its own: more groups mean smaller entries, and batching is everything."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Range: TypeAlias = tuple[bytes, bytes]
+"""From a key to another, the last excluded, as `KeyValueStore.get` takes them."""
+
+
+def check_name(name: str, what: str = "a node's id") -> str:
+    """ValueError if a cluster or a node cannot be called so: names are parts of keys and of directories."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"{what} is {name!r}: it must be of 1 to 64 letters, digits, '.', '_' and '-'")
+    return name
+
+
+def group_of(key: bytes) -> int:
+    """The group that a key of a leader, lease or replicas names."""
+    return int(key.rpartition(b"/")[2])
+
+
+def entry_number_of(key: bytes) -> int:
+    """The number of an entry, from its key."""
+    return int(key.rpartition(b"/")[2], 16)
+
+
+def name_of(key: bytes) -> str:
+    """The node that a key names at its end."""
+    return key.rpartition(b"/")[2].decode()
+
+
+class Keys:
+    """The keys of one cluster."""
+
+    def __init__(self, cluster: str) -> None:
+        root = ROOT + check_name(cluster, "the cluster's name").encode() + b"/"
+        self._root: Final = root
+        self.all: Final = _under(root)
+        self.map: Final = _under(root + b"map/")
+        self.cluster: Final = root + b"map/cluster"
+        self.leaders: Final = _under(root + b"map/leader/")
+        self.nodes: Final = _under(root + b"map/nodes/")
+        self.replica_sets: Final = _under(root + b"map/replicas/")
+        self.alive_nodes: Final = _under(root + b"alive/")
+        self.all_applied: Final = _under(root + b"applied/")
+        self.controller: Final = root + b"controller"
+        self.leases: Final = _under(root + b"lease/")
+        self.logs: Final = _under(root + b"log/")
+
+    def leader(self, group: int) -> bytes:
+        return b"%smap/leader/%02d" % (self._root, group)
+
+    def node(self, name: str) -> bytes:
+        return b"%smap/nodes/%s" % (self._root, name.encode())
+
+    def replicas(self, group: int) -> bytes:
+        return b"%smap/replicas/%02d" % (self._root, group)
+
+    def alive(self, node: str) -> bytes:
+        return b"%salive/%s" % (self._root, node.encode())
+
+    def applied(self, group: int, node: str) -> bytes:
+        return b"%sapplied/%02d/%s" % (self._root, group, node.encode())
+
+    def applied_in(self, group: int) -> Range:
+        """All replicas' of a group."""
+        return _under(b"%sapplied/%02d/" % (self._root, group))
+
+    def lease(self, group: int) -> bytes:
+        return b"%slease/%02d" % (self._root, group)
+
+    def entry(self, group: int, number: int) -> bytes:
+        return b"%slog/%02d/%016x" % (self._root, group, number)
+
+    def log(self, group: int) -> Range:
+        return _under(b"%slog/%02d/" % (self._root, group))
+
+
+def _under(prefix: bytes) -> Range:
+    """All keys that begin with a prefix, which ends with '/'; the byte after that is '0'."""
+    return prefix, prefix[:-1] + b"0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What a key says. Unknown members are ignored, so that a newer node may add some."""
+
+    what: ClassVar[str]
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """CorruptionError if it is no such value."""
+        try:
+            content = json.loads(data)
+            known = {field.name: content[field.name] for field in fields(cls) if field.name in content}
+            return cls(**{name: _tuples(value) for name, value in known.items()})
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CorruptionError(f"etcd: {cls.what}", 0, f"{data[:60]!r} is none") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterValue(_Value):
+    """`map/cluster`."""
+
+    what = "cluster"
+    groups: int
+    """Their number, which never changes. Group number g has the slots that `groups.slots_of` says."""
+    replicas: int
+    """As many as there should be of each group, the leader among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderValue(_Value):
+    """`map/leader/G`."""
+
+    what = "leader"
+    epoch: int
+    """1 for the first leader, and 1 more with each change."""
+    node: str
+    start: str
+    """Names one process: a worker that is started again on the same node is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseValue(_Value):
+    """`lease/G`. What counts is its revision: somebody has put it."""
+
+    what = "lease"
+    epoch: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeValue(_Value):
+    """`map/nodes/ID`."""
+
+    what = "node"
+    host: str
+    """As clients are told it."""
+    ports: tuple[tuple[int, int, int], ...]
+    """Group, port, TLS port (0: none) of each worker."""
+    http: str = ""
+    """HOST:PORT"""
+    etcd: str = ""
+    """The URL of the client address of its member; empty if it has none."""
+    raft: str = ""
+    """HOST:PORT, likewise."""
+    version: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasValue(_Value):
+    """`map/replicas/G`."""
+
+    what = "replicas"
+    nodes: tuple[str, ...]
+    """Where the group has a copy, by rank: who of them is earlier claims the place of a dead leader earlier."""
+    preferred: str = ""
+    """Who should lead. The leader hands over to it; nobody takes the place from a leader that lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class AliveValue(_Value):
+    """`alive/ID`."""
+
+    what = "alive"
+    count: int
+    start: str
+    """Names one process of the supervisor."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedValue(_Value):
+    """`applied/G/ID`."""
+
+    what = "applied"
+    index: int
+    """Entries below this number are in the replica's tables: it never needs them again."""
+    start: str
+    """The worker that says so, as in LeaderValue."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerValue(_Value):
+    """`controller`, put each second."""
+
+    what = "controller"
+    node: str
+    start: str
+    count: int

@@ -1,0 +1,85 @@
+"""flin/cluster/keys.py: names that sort, ranges that hold what they should, values in both directions."""
+
+from __future__ import annotations
+
+import pytest
+
+from flin.cluster.keys import (
+    AliveValue,
+    AppliedValue,
+    ClusterValue,
+    ControllerValue,
+    Keys,
+    LeaderValue,
+    LeaseValue,
+    NodeValue,
+    ReplicasValue,
+    check_name,
+    entry_number_of,
+    group_of,
+    name_of,
+)
+from flin.errors import CorruptionError
+
+KEYS = Keys("main")
+
+
+def holds(bounds: tuple[bytes, bytes], key: bytes) -> bool:
+    return bounds[0] <= key < bounds[1]
+
+
+def test_names_and_their_parts() -> None:
+    assert KEYS.leader(3) == b"/flin/main/map/leader/03"
+    assert group_of(KEYS.lease(63)) == 63
+    assert entry_number_of(KEYS.entry(5, 0x1F00)) == 0x1F00
+    assert name_of(KEYS.applied(1, "node-2.a")) == "node-2.a"
+
+
+def test_entries_sort_as_their_numbers_do() -> None:
+    numbers = [0, 1, 9, 10, 255, 256, 1 << 40]
+    keys = [KEYS.entry(7, number) for number in numbers]
+    assert sorted(keys) == keys
+
+
+def test_ranges_hold_their_own_alone() -> None:
+    mapped = [KEYS.cluster, KEYS.leader(0), KEYS.node("a"), KEYS.replicas(0)]
+    others = [KEYS.alive("a"), KEYS.applied(0, "a"), KEYS.controller, KEYS.lease(0), KEYS.entry(0, 1)]
+    assert all(holds(KEYS.all, key) for key in mapped + others)
+    assert all(holds(KEYS.map, key) for key in mapped)
+    assert not any(holds(KEYS.map, key) for key in others)
+    assert holds(KEYS.log(1), KEYS.entry(1, (1 << 64) - 1))
+    assert not holds(KEYS.log(1), KEYS.entry(2, 0))
+    assert not holds(KEYS.log(1), KEYS.entry(11, 0))
+    assert not holds(Keys("mai").all, KEYS.cluster)
+
+
+VALUES = [
+    ClusterValue(6, 3),
+    LeaderValue(1, "node1", "f00d"),
+    LeaseValue(1, 7),
+    NodeValue("h", ((0, 6380, 0), (1, 6480, 7480)), "h:8080", "https://h:9180", "h:9080", "1.0", (("rack", "a"),)),
+    NodeValue("h", ()),
+    ReplicasValue(("b", "a", "c"), "a"),
+    AliveValue(3, "f00d"),
+    AppliedValue(9, "f00d"),
+    ControllerValue("node1", "f00d", 5),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value.what)
+def test_values_are_read_as_they_were_written(value: LeaderValue) -> None:
+    assert type(value).decode(value.encode()) == value
+    assert type(value).decode(value.encode()[:-1] + b',"newer":[1]}') == value
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b"null", b"{}", b"\xff", b"[" * 100_000])
+def test_what_is_no_value_is_refused(data: bytes) -> None:
+    with pytest.raises(CorruptionError):
+        LeaderValue.decode(data)
+
+
+def test_names_cannot_leave_their_place() -> None:
+    assert check_name("node-1.a_B") == "node-1.a_B"
+    for name in ("", "a/b", ".", "..", "-x", "a b", "ä", "a" * 65, "a\n"):
+        with pytest.raises(ValueError, match="letters, digits"):
+            check_name(name)

@@ -102,6 +102,8 @@ ADMIN: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys",
+    "key_value",
+    "memory_key_value",
     "assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",

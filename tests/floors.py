@@ -104,6 +104,7 @@ CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys",
     "key_value",
     "memory_key_value",
+    "log_entry",
     "assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",

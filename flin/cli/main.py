@@ -29,6 +29,7 @@ from flin.cli import (
     serve,
     stats,
 )
+from flin.cli.dashes import with_two_dashes
 from flin.cli.failure import fail, report
 from flin.cli.parsing import Parser, UsageError
 from flin.cli.termination import Terminated, terminable
@@ -81,8 +82,9 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     leave_standard_numbers()  # in a server started without standard streams, no client's socket gets their numbers
+    words = with_two_dashes(sys.argv[1:] if argv is None else argv)
     try:
-        arguments, unknown = parser().parse_known_args(argv)
+        arguments, unknown = parser().parse_known_args(words)
     except SystemExit as exit_request:  # argparse has printed the help, the version or an error
         return exit_request.code if isinstance(exit_request.code, int) else exit_code.USAGE
     if unknown:

@@ -18,6 +18,25 @@ from flin.net.settings.options import ROWS, ConfigError, ServerOptions, share_of
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaPlace:
+    """For the process of a replica (replica.py), beside its options: `dir` and the ports are its own, and there is no
+    topology, which it reads in etcd. Whatever process had the place before has ended, or this one would not start."""
+
+    cluster: str
+    """Its name in etcd (keys.py)."""
+    node: str
+    group: int
+    groups: int
+    """How many there are: the board has a place for each."""
+    start: str
+    """Names this process, as in LeaderValue."""
+    endpoints: tuple[str, ...]
+    """The URLs of etcd's members, the node's own first."""
+    tls: str = ""
+    """The directory with the certificates for etcd; empty: without TLS."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """For one worker."""
 
@@ -33,6 +52,8 @@ class Assignment:
     """Likewise, of the socket through which it is given the lines to the other workers (lines.py)."""
     page: int | None = None
     """Likewise, of the socket on which the supervisor's page asks it (workers_page.py). None: there is no page."""
+    replica: ReplicaPlace | None = None
+    """What else a replica in a cluster of nodes is told; None: it is a worker of a single server."""
 
     @property
     def descriptors(self) -> list[int]:
@@ -90,7 +111,7 @@ def encode_assignment(assignment: Assignment) -> bytes:
 def decode_assignment(line: bytes) -> Assignment:
     message = json.loads(line)
     options: dict[str, Any] = message["options"]
-    topology = options["topology"]
+    topology, place = options["topology"], message["replica"]
     options |= {name: _tuples(value) for name, value in options.items()} | {
         "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
     }
@@ -102,6 +123,7 @@ def decode_assignment(line: bytes) -> Assignment:
         message["board"],
         message["control"],
         message["page"],
+        None if place is None else ReplicaPlace(**{name: _tuples(value) for name, value in place.items()}),
     )
 
 

@@ -9,13 +9,14 @@ Pure: every call returns the steps to take, in order. The rules:
   to serve them is a state that nobody should be in for long, and restarts that never succeed would hide it.
 - One that ends cleanly by itself was told so, by SHUTDOWN or a signal, and stays away.
 - One that does not end when all must is killed.
+- One that ends to begin anew (a replica whose group has another leader now) is started again at once.
 """
 
 from __future__ import annotations
 
 import math
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
@@ -36,6 +37,10 @@ who it was. Every write that it has answered is in its write-ahead log, as after
 MAX_STARTS: Final = 5
 """Starts in a row that never became ready; 3 s with the delays. A passing cause (memory that others have) has a
 chance, and nobody waits long for what does not pass."""
+
+
+ANEW: Final = 75
+"""The exit code of a worker that is to be started again: EX_TEMPFAIL in sysexits.h, which nothing else here uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,8 @@ class Fleet:
             if not ending.was_asked_for:
                 self.problem = self.problem or f"worker {number}: {ending}"
             return self._maybe_finish()
+        if ending.code == ANEW:
+            return self._again(member, number, now, Note(f"worker {number} begins anew"))
         if not self.is_announced:
             if ending.was_asked_for:
                 # Some stop a server by a signal to all its processes: then ours is on its way.
@@ -175,17 +182,19 @@ class Fleet:
         if was_ready and ending.code == 0:
             note = Note(f"worker {number} was told to end, and its slots are served no more till all are started anew")
             return [note, Abandon(number), *self._maybe_finish()]
-        if was_ready:
-            member.quick_deaths = 0 if now - member.ready_at >= STABLE_SECONDS else member.quick_deaths
-        else:
+        if not was_ready:
             member.vain_starts += 1
             if member.vain_starts >= MAX_STARTS:
                 return self._give_up(f"worker {number} could not be started {MAX_STARTS} times: {ending}")
+        return self._again(member, number, now, Note(f"worker {number}: {ending}", is_error=True))
+
+    def _again(self, member: Member, number: int, now: float, note: Note) -> list[Step]:
+        if not member.vain_starts and now - member.ready_at >= STABLE_SECONDS:
+            member.quick_deaths = 0
         member.quick_deaths += 1
         member.state = State.WAITING
         delay = delay_after(member.quick_deaths)
-        note = Note(f"worker {number}: {ending}; it is started again in {delay:g} s", is_error=True)
-        return [note, Start(number, delay)]
+        return [replace(note, text=f"{note.text}; it is started again in {delay:g} s"), Start(number, delay)]
 
     def stop(self) -> list[Step]:
         """SIGTERM, SIGINT. Idempotent."""

@@ -14,7 +14,7 @@ from flin.cluster.fleet import Ending
 from flin.engine.disk.descriptor import STANDARD_ERROR
 
 _BOOT: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flin.cluster.worker import main; sys.exit(main())"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flin.cluster.%s import main; sys.exit(main())"
 )
 """The program of a worker. With the supervisor's search path, so that both run the same Flin."""
 
@@ -29,7 +29,7 @@ class WorkerProcess:
         """Raises OSError."""
         error_stream = None if _is_inherited(STANDARD_ERROR) else subprocess.DEVNULL
         self._process = subprocess.Popen(
-            _command_of(number, slots),
+            _command_of("worker" if assignment.replica is None else "replica", number, slots),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=error_stream,
@@ -75,13 +75,13 @@ class WorkerProcess:
             pipe.close()
 
 
-def _command_of(number: int, slots: str) -> list[str]:
-    """The command that starts a worker. Its end says to `ps` which one it is."""
+def _command_of(module: str, number: int, slots: str) -> list[str]:
+    """The command that starts a worker. module: has its `main`. The end says to `ps` which worker it is."""
     flags = ["-P"]  # nothing is imported from the working directory
     flags += ["-E"] if sys.flags.ignore_environment else []
     flags += ["-s"] if sys.flags.no_user_site else []
     path = json.dumps([os.path.abspath(entry) for entry in sys.path])
-    return [sys.executable, *flags, "-c", _BOOT, path, f"flin serve, worker {number}", f"slots {slots}"]
+    return [sys.executable, *flags, "-c", _BOOT % module, path, f"flin serve, worker {number}", f"slots {slots}"]
 
 
 def _is_inherited(descriptor: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from flin.cluster.assignment import (
     Assignment,
+    ReplicaPlace,
     Report,
     decode_assignment,
     decode_report,
@@ -41,6 +42,9 @@ def test_everything_comes_through(tmp_path: Path) -> None:
         assert assignment.descriptors == [7, 8, 9, 10, 11, 12]
     of_one = Assignment(OPTIONS, (), (), 3, 4, 5)
     assert decode_assignment(encode_assignment(of_one)) == of_one
+    place = ReplicaPlace("name", "node1", 3, 6, "f00d", ("http://localhost:9180", "http://localhost:9181"), "tls")
+    of_replica = replace(of_one, page=6, replica=place)
+    assert decode_assignment(encode_assignment(of_replica)) == of_replica
 
 
 def test_what_is_limited_for_all_is_divided() -> None:

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from flin.cluster.fleet import (
+    ANEW,
     END_SECONDS,
     MAX_DELAY_SECONDS,
     MAX_STARTS,
@@ -85,6 +86,15 @@ def test_one_that_dies_is_started_again() -> None:
     assert quiet(steps) == [Start(1, 0.1)]
     assert made.note_started(1)
     assert texts(made.note_ready(1, 6.0)) == ["worker 1 is ready again"]
+
+
+def test_one_that_begins_anew_is_no_error_and_no_vain_start() -> None:
+    made = fleet()
+    for number in range(2 * MAX_STARTS):
+        steps = made.note_end(1, Ending(ANEW), 0.0)
+        assert steps[0] == Note(f"worker 1 begins anew; it is started again in {delay_after(number + 1):g} s")
+        assert steps[1:] == [Start(1, delay_after(number + 1))]
+        assert made.note_started(1)
 
 
 def test_deaths_in_a_row_take_longer_and_a_long_life_is_forgiven() -> None:

@@ -5,7 +5,8 @@ A new option is a new row. If it may change while the server runs, Config gets t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from flin.net.settings.kind import (
     share,
     size,
     text,
+    whole_number,
     words,
     yes_no,
 )
@@ -50,6 +52,8 @@ EVICTION_POLICIES: Final = (
 )
 TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
 TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
+READ_CONCERNS: Final = ("lease", "strict")
+DEFAULT_DIR: Final = "flin-data"
 
 MIN_LUA_MEMORY_BYTES: Final = 1 << 20
 """Lua itself with its libraries takes 80 KB, a script of 1.2 KB of JSON some more."""
@@ -69,6 +73,7 @@ _PROTECTED: Final = Change.PROTECTED
 _database: Final = partial(option, Section.DATABASE)
 _listening: Final = partial(option, Section.LISTENING)
 _tls: Final = partial(option, Section.TLS)
+_cluster: Final = partial(option, Section.CLUSTER)
 _access: Final = partial(option, Section.ACCESS)
 _clients: Final = partial(option, Section.CLIENTS)
 _http: Final = partial(option, Section.HTTP)
@@ -100,9 +105,20 @@ def _socket_path(value: str) -> None:
         raise ValueError("which is no path of a socket")
 
 
-def _http_address(value: str) -> None:
+def _host_and_port(value: str) -> None:
     if value:
         parse_http_address(value)
+
+
+def _urls(value: str) -> None:
+    for url in value.split(","):
+        if value and re.fullmatch(r"https?://[^/,\s]+:\d+", url) is None:
+            raise ValueError("it must be URLs with ports and commas between them, such as http://10.0.0.1:2379")
+
+
+def _port_of_text(text: str) -> int:
+    """A port, also as other servers write it: `:6380` is 6380."""
+    return whole_number(text.removeprefix(":"))
 
 
 # How CONFIG GET shows what it does not show as it is. They are given a Config.
@@ -128,7 +144,9 @@ def _permissions(config: Any) -> bytes:
 class ServerOptions:
     """The options of a server at its start."""
 
-    dir: str = _database("flin-data", text("DIR", "a path", _directory), "its directory, or :memory:", _PROTECTED)
+    dir: str = _database(
+        DEFAULT_DIR, text("DIR", "a path", _directory), "its directory, or :memory:; of a node: flin-data/ID",
+        _PROTECTED)
     sync: SyncMode = _database("interval", choice(*SYNC_MODES), "when writes are made durable")  # noqa: RUF009
     memory_limit: int = _database(
         1 << 30, size(16 << 20, 1 << 50), "memory for memtables, caches and helpers together", told="1gb",
@@ -159,7 +177,9 @@ class ServerOptions:
     hot_keys_share: float = _database(  # what the engine sets aside for hot values
         0.125, share(0.0, 0.5), "part of memory_limit for cached replies")
 
-    port: int = _listening(6380, _PORT, "TCP port; 0: a free one, or none beside --tls-port or --unixsocket")
+    port: int = _listening(
+        6380, replace(_PORT, of_text=_port_of_text),
+        "TCP port; 0: a free one, or none beside --tls-port or --unixsocket")
     bind: tuple[str, ...] = _listening(
         ("127.0.0.1",), addresses(), "address to listen on, may be repeated", is_repeated=True)
     unixsocket: str = _listening("", text("PATH", "a path", _socket_path), "Unix socket to listen on", _IMMUTABLE)
@@ -193,6 +213,36 @@ class ServerOptions:
     tls_maxclients: int = _tls(
         4096, _CLIENTS, "maximum number of TLS connections", _RUNNING, is_divided=True)
 
+    node_id: str = _cluster(
+        "", matching("ID", "([0-9A-Za-z][0-9A-Za-z_.-]{0,63})?", "letters, digits, dashes, dots and underscores"),
+        "this server is a node of a replicated cluster, and that is its name", _IMMUTABLE, told="none")
+    raft: str = _cluster(
+        "", text("HOST:PORT", "a host and a port", _host_and_port),
+        "where the etcd of the node talks to the others; its clients come 100 ports above", _IMMUTABLE, told="none")
+    join: str = _cluster(
+        "", text("HOST:PORT", "a host and a port", _host_and_port),
+        "the --http of a node of the cluster to join; without it a new node begins a cluster", _IMMUTABLE, told="none")
+    groups: int = _cluster(
+        6, number(1, 64), "ranges of the keys, each led by one node; fixed when the cluster begins", _IMMUTABLE)
+    replicas: int = _cluster(3, number(1, 5), "nodes that hold each of them; fixed likewise", _IMMUTABLE)
+    etcd: str = _cluster(
+        "", text("URL,...", "URLs", _urls), "an etcd that is there already, instead of one of the node's own",
+        _IMMUTABLE, told="none")
+    cluster_secret_file: str = _cluster(
+        "", _FILE, "who has this secret may join; the first node makes it", _PROTECTED,
+        told="cluster-secret beside DIR")
+    cluster_tls: str = _cluster(
+        "", _DIR, "ca.pem, node.pem and node.key: nodes then talk over TLS only, to holders of certificates",
+        _PROTECTED)
+    insecure_cluster: bool = _cluster(
+        False, yes_no(), "let nodes talk over the network without TLS: who reaches their ports may change all",
+        _IMMUTABLE)
+    read_concern: str = _cluster(
+        "lease", choice(*READ_CONCERNS), "whether reads rest on the leader's lease or ask etcd, one question a batch",
+        _IMMUTABLE)
+    max_lag: int = _cluster(
+        10, duration("s", 0, _DAYS), "a follower that is further behind sends readers to the leader", _IMMUTABLE)
+
     requirepass: str = _access(
         "", text("PASSWORD"), "clients must send it with AUTH", _RUNNING, place="password", is_secret=True)
     aclfile: str = _access("", _FILE, "users and what they may do, as ACL SAVE writes them", _IMMUTABLE)
@@ -217,7 +267,7 @@ class ServerOptions:
         "how much clients may leave unread, by class", _RUNNING, place="output_limits")
 
     http: str = _http(
-        "", text("HOST:PORT", "a host and a port", _http_address), "address of the operator's page and of metrics",
+        "", text("HOST:PORT", "a host and a port", _host_and_port), "address of the operator's page and of metrics",
         _IMMUTABLE, told="none")
     http_token_file: str = _http(
         "", _FILE, "a token of at least 16 characters: who has it may change something by HTTP", _PROTECTED)
@@ -280,7 +330,24 @@ class ServerOptions:
         for row in ROWS.values():
             check_value(row, getattr(self, row.name))
         self._check_tls()
+        self._check_cluster()
         return self
+
+    def _check_cluster(self) -> None:
+        if not self.node_id:
+            for name in _NEEDS_NODE_ID:
+                if getattr(self, name):
+                    raise ConfigError(f"{name} is given, but no node_id: name this node of the cluster")
+            return
+        if not self.http:
+            raise ConfigError("node_id needs http: where the other nodes of the cluster reach this one")
+        if bool(self.raft) == bool(self.etcd):
+            raise ConfigError("node_id needs raft, an address for an etcd of its own, or etcd, the URLs of another")
+        if not self.port:
+            raise ConfigError("a node's port must be a fixed one: the others of the cluster send clients there")
+        for name, reason in _NOT_IN_A_CLUSTER.items():
+            if getattr(self, name):
+                raise ConfigError(f"{name} cannot be had with node_id: {reason}")
 
     def _check_tls(self) -> None:
         if self.tls_port is None:
@@ -317,6 +384,15 @@ _NEEDS_TLS_PORT: Final = (
     "tls_protocols",
     "tls_ciphers",
 )
+
+
+_NEEDS_NODE_ID: Final = ("raft", "join", "etcd", "cluster_secret_file", "cluster_tls", "insecure_cluster")
+
+_NOT_IN_A_CLUSTER: Final = {
+    "encryption_key_file": "the log of a cluster lies in etcd, which would have all in plain",
+    "unixsocket": "a cluster sends its clients from port to port",
+    "backup_dir": "each node would back up at times of its own; flin checkpoint copies a node that has ended",
+}
 
 
 def check_value(row: Row, value: object) -> None:

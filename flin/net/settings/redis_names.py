@@ -16,23 +16,24 @@ _NO_SNAPSHOT: Final = (
     "Flin writes no RDB file: the directory of --dir holds the whole database, and BGSAVE adds a backup to --backup-dir"
 )
 _FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
+_REPLICATION: Final = "a server of its own has no replicas; the nodes of a cluster have: see --node-id"
 _IN_A_FILE: Final = "users are lines of a file: see --aclfile"
 
 HINTS: Final = {
     "tls-ciphersuites": "the cipher suites of TLS 1.3 are OpenSSL's own; see --tls-ciphers for TLS 1.2",
     "tls-dh-params-file": "keys are exchanged on elliptic curves only",
     "tls-client": "Flin is no TLS client: it does not replicate",
-    "tls-replication": "Flin does not replicate",
-    "tls-cluster": "the nodes of a cluster send each other nothing; see --workers and --tls-port",
+    "tls-replication": "nodes of a cluster talk over TLS with --cluster-tls",
+    "tls-cluster": "nodes of a cluster talk over TLS with --cluster-tls",
     "tls": "see --tls-port",
     "dbfilename": _NO_SNAPSHOT,
     "appendfilename": _MADE_DURABLE,
     "appenddirname": _MADE_DURABLE,
     "supervised": _FOREGROUND,
     "syslog-enabled": "see --logfile",
-    "replicaof": "Flin does not replicate",
-    "slaveof": "Flin does not replicate",
-    "cluster": "a cluster on one machine is made by --workers",
+    "replicaof": _REPLICATION,
+    "slaveof": _REPLICATION,
+    "cluster": "a cluster on one machine is made by --workers, one of several nodes by --node-id",
     "io-threads": "one thread answers all clients; helper processes flush and compact",
     "user": _IN_A_FILE,
     "include": "a file is read as a whole: write its lines into one",

@@ -34,6 +34,7 @@ class Section(Enum):
     DATABASE = "Database"
     LISTENING = "Listening"
     TLS = "TLS"
+    CLUSTER = "Nodes of a cluster"
     ACCESS = "Access"
     CLIENTS = "Clients"
     HTTP = "HTTP"

@@ -24,6 +24,7 @@ import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.key_file import read_key
+from flin.net.batch.following_store import FollowingStore
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.diagnostics import Diagnostics, database_line, start_line
@@ -52,6 +53,7 @@ except ImportError:  # asyncio's own loop does, too, more slowly
 if TYPE_CHECKING:
     from flin.engine.tree.store import Store
     from flin.net.batch.store import StoreLike
+    from flin.net.cluster.role import ReplicaRole
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +95,15 @@ class Server:
         store: StoreLike,
         bound: BoundSockets | None = None,
         line_end: LineEnd | None = None,
+        role: ReplicaRole | None = None,
     ) -> None:
-        """line_end: of the line to the other workers of the server, if it is one of several."""
+        """line_end: of the line to the other workers of the server, if it is one of several. role: of a replica, whose
+        server ends when its role does. Of one that follows, `run.foreign.apply_foreign` is how the store changes."""
+        if role is not None:
+            options = replace(options, topology=role.topology)
         self.options = options.check()
-        self.store = store
+        self.role = role
+        self.store = store if role is None or role.is_leading else FollowingStore(store)
         self._bound = bound or BoundSockets()
         self._line_end = line_end
         self._neighbours: Neighbours | None = None
@@ -134,10 +141,12 @@ class Server:
             check=check,
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
+            role=self.role,
         )
         if self._line_end is not None:
             self._neighbours = Neighbours(services, loop, self._line_end)
-        recall_cursors(services.cursors, self.store)
+        if self.role is None:  # cursors do not outlive a role
+            recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
         self._watchman = Watchman(services, self._cold)
@@ -191,7 +200,8 @@ class Server:
             self._eviction.close()
         self.services.tick.end_all()
         if self.store.read_only_reason is None:
-            keep_cursors(self.services.cursors, self.store)
+            if self.role is None:
+                keep_cursors(self.services.cursors, self.store)
             await self._loop.run_in_executor(self._sync_thread, self.store.sync)
         connections = list(self.services.clients.admitted.values())
         for connection in connections:

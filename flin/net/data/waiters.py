@@ -92,12 +92,12 @@ class Lines:
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
         for key in self.by_key:
-            self._maybe_note(key, self.keyspace.outline_waiting(key))
+            self.maybe_note(key, self.keyspace.outline_waiting(key))
 
     def _note_written(self, key: bytes) -> None:
-        self._maybe_note(key, self._pending.points.get(self.keyspace.stored(key)))
+        self.maybe_note(key, self._pending.points.get(self.keyspace.stored(key)))
 
-    def _maybe_note(self, key: bytes, entry: Entry | None) -> None:
+    def maybe_note(self, key: bytes, entry: Entry | None) -> None:
         """Note a key that has this entry now, unless it is of no type that anybody waits for."""
         if self.wake_at_end or (type(entry) is tuple and entry[2] in AWAITED_TAGS):
             self.note(key)
@@ -154,6 +154,12 @@ class Waiters:
         for lines in self._lines.values():
             if lines.wake_at_end and key in lines.by_key and lines.keyspace.namespace == namespace:
                 lines.note(key)
+
+    def note_foreign(self, keyspace: Keyspace, key: bytes, entry: Entry) -> None:
+        """The key was written beneath the batch, on a follower."""
+        lines = self._lines.get(keyspace)
+        if lines is not None and key in lines.by_key:
+            lines.maybe_note(key, entry)
 
     # Called by the pending batch.
 

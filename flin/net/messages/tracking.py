@@ -205,11 +205,16 @@ class Tracking:
         self._flushed.append(self.table.take_all())
 
     def note_deleted(self, key: bytes) -> None:
-        """The key was deleted beneath the batch: it had expired."""
+        """The key was written beneath the batch: it had expired, or the log of a follower's group has it."""
         readers = self.table.take(key)
         if readers is not None:
             self._tell_readers(key, readers, self._settled)
         self._tell_broadcast({key: NOBODY}, self._settled)
+
+    def note_cleared(self) -> None:
+        """Ranges of keys were deleted beneath the batch."""
+        self._flushed.append(self.table.take_all())
+        self.batch_committed()
 
     def _owe(self, key: bytes, readers: Readers) -> None:
         if self.writer:

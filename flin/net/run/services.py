@@ -43,6 +43,7 @@ from flin.net.settings.options import ConfigError, ServerOptions
 if TYPE_CHECKING:
     from flin.engine.expiring import ExpiringSteps
     from flin.net.batch.store import StoreLike
+    from flin.net.cluster.role import ReplicaRole
     from flin.net.settings.config import Config
 
 
@@ -93,6 +94,8 @@ class Services:
     process: Process
     slot_gate: SlotGate | None
     """None: it is no node of a cluster."""
+    role: ReplicaRole | None
+    """None: it is no replica."""
     stop: Callable[[], None]
     """SHUTDOWN."""
     engine_statistics: Callable[[], Mapping[str, Any]]
@@ -153,10 +156,12 @@ def make_services(
     check: Check = tuple,
     event_loop: str = "asyncio",
     startup_memory_bytes: int = 0,
+    role: ReplicaRole | None = None,
 ) -> Services:
     """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
     # They hear of a batch in this order: replies are judged with the gates as they are then.
-    pending = Pending(store, is_always=config.options.sync == "always")
+    is_always = config.options.sync == "always" if role is None else role.is_leading
+    pending = Pending(store, is_always=is_always)
     databases = Databases(
         store, pending, config.databases, config.reply_cache_bytes, config.thresholds, config.largest_reply_bytes
     )
@@ -198,6 +203,7 @@ def make_services(
         long_script=LongScript(pending, databases, pause, clients, config, tick, wake),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         slot_gate=None if topology is None else SlotGate(topology, config.options.bind),
+        role=role,
         stop=stop,
         engine_statistics=engine_statistics,
         expiring=expiring,

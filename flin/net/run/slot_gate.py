@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CROSS_SLOT: Final = "CROSSSLOT Keys in request don't hash to the same slot"
 
+NOBODY_LEADS: Final = "CLUSTERDOWN Hash slot not served: nobody leads its group yet"
+
 NO_SLOT: Final = -1
 SEVERAL_SLOTS: Final = -2
 
@@ -83,7 +85,10 @@ class SlotGate:
         if slot == SEVERAL_SLOTS:
             raise Redirection(CROSS_SLOT)
         if slot != NO_SLOT and not self.own.has_slot(slot):
-            host, port = self.endpoint_of(self.topology.node_of(slot), session)
+            node = self.topology.node_of(slot)
+            if node is None:
+                raise Redirection(NOBODY_LEADS)
+            host, port = self.endpoint_of(node, session)
             raise Redirection(f"MOVED {slot} {host}:{port}")
 
     def is_away(self, number: int) -> bool:

@@ -20,6 +20,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.errors import FlinError
+from flin.net.batch.following_store import FOLLOWS
 from flin.net.client.session import AWAITED_KEY_BYTES
 from flin.net.data.waiters import AWAITED_TAGS
 from flin.net.run.call import error_text, run_handler
@@ -133,7 +134,7 @@ def after_command(services: Services) -> None:
 def serve(services: Services) -> None:
     """Serve the ready keys until none is. Where the engine takes no writes they stay as they are."""
     waiters, tick = services.waiters, services.tick
-    if services.store.read_only_reason is not None:
+    if services.store.read_only_reason not in (None, FOLLOWS):  # those of a follower only read
         return
     speaker = tick.speaker
     while waiters.ready:

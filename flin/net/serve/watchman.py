@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.errors import CorruptionError
+from flin.net.batch.following_store import FOLLOWS
 from flin.net.run.alarms import Alarm, Vitals, alarms_of, has_no_room, maybe_low_disk
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Watchman:
         if isinstance(error, CorruptionError):  # a merge has met it first, and leaves it
             damage, error = damage or f"{error.path} at offset {error.offset}", None
         return Vitals(
-            read_only_reason=store.read_only_reason,
+            read_only_reason=None if store.read_only_reason is FOLLOWS else store.read_only_reason,
             background_error=None if error is None else str(error) or type(error).__name__,
             stall_reason=stall.reason,
             stopped_seconds=0.0 if self._stopped_at is None else now - self._stopped_at,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flin.net.cluster.slots import SLOTS
-from flin.net.cluster.topology import Node, Topology
+from flin.net.cluster.topology import NOBODY, Node, Topology
 from flin.net.settings.options import ConfigError, ServerOptions
 from flin.net.settings.reading import with_values
 
@@ -46,3 +46,28 @@ def test_a_file_cannot_make_a_cluster() -> None:
     assert ServerOptions().topology is None
     with pytest.raises(ConfigError, match="there is no option 'topology'"):
         with_values(ServerOptions(), {"topology": 1})
+
+
+FIRST, SECOND = replace(A, id="c" * 40, replica_of=A.id), replace(B, id="d" * 40, replica_of=NOBODY)
+
+
+def test_a_group_has_a_leader_and_followers() -> None:
+    topology = Topology((FIRST, A, SECOND), 0)
+    assert [(group.leader, group.followers) for group in topology.groups] == [(A, (FIRST,)), (None, (SECOND,))]
+    assert topology.node_of(0) is A
+    assert topology.node_of(SLOTS - 1) is None
+    assert topology == Topology((FIRST, A, SECOND), 0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error"),
+    [
+        ((A, replace(A, id="c" * 40), B), "both have the slots 0 to 8191"),
+        ((A, FIRST, replace(B, replica_of=A.id)), "does not lead its group"),
+        ((A, replace(FIRST, replica_of=NOBODY), B), "follows -, which"),
+        ((A, B, FIRST), "has the slots 0 to 8191"),
+    ],
+)
+def test_what_is_no_group(nodes: tuple[Node, ...], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        Topology(nodes, 0)

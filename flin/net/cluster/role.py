@@ -1,0 +1,52 @@
+"""The role of a replica, as its server knows it: it leads its group, or it follows.
+
+A server has one role for its life. When a replica's role changes, its server ends and another one begins over the same
+store, so that no cached reply, cursor, watch or blocked client outlives the change. This module knows neither etcd nor
+logs: whoever runs the replica has this shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flin.net.cluster.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFigures:
+    """What INFO shows of a replica."""
+
+    voting_nodes: int = 0
+    """How many nodes decide together: a majority of them may not be lost."""
+    wanted_nodes: int = 3
+    """From so many voting nodes on, what is written is replicated; with fewer the cluster is still forming."""
+    epoch: int = 0
+    """The leader's."""
+    index: int = 0
+    """The number of the last entry of the log that this replica holds."""
+    lag_ms: int = 0
+    """How old what a follower shows may be; a leader's is 0."""
+    skew_ms: int = 0
+    """How far this machine's clock is from that of the leader, or of the follower farthest from it."""
+    followers: Mapping[str, int] = field(default_factory=dict)
+    """For each follower's id the entry up to which it has everything in tables, as last told."""
+
+
+class ReplicaRole(Protocol):
+    @property
+    def is_leading(self) -> bool:
+        """Never changes."""
+
+    def has_lease(self) -> bool:
+        """Whether nobody else can have taken the leader's place yet. Asked at the end of each tick, so it is cheap:
+        a comparison of clocks. False also while commands are to be refused, since somebody is to take over. A
+        follower's is not asked."""
+
+    @property
+    def topology(self) -> Topology:
+        """Which replica has which slots, as last told; another object after each change. `own` is this replica."""
+
+    def figures(self) -> ReplicaFigures:
+        """Asked ten times a second."""

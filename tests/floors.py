@@ -102,10 +102,10 @@ ADMIN: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys",
-    "key_value",
+    "key_value placement",
     "memory_key_value",
     "log_entry",
-    "assignment group_copies",
+    "slot_map assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",
     "places strays source_group target_group staging",

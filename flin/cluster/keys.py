@@ -66,6 +66,7 @@ class Keys:
         self.all: Final = _under(root)
         self.map: Final = _under(root + b"map/")
         self.cluster: Final = root + b"map/cluster"
+        self.members: Final = root + b"map/members"
         self.leaders: Final = _under(root + b"map/leader/")
         self.nodes: Final = _under(root + b"map/nodes/")
         self.replica_sets: Final = _under(root + b"map/replicas/")
@@ -143,6 +144,17 @@ class ClusterValue(_Value):
     """Their number, which never changes. Group number g has the slots that `groups.slots_of` says."""
     replicas: int
     """As many as there should be of each group, the leader among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersValue(_Value):
+    """`map/members`. Where etcd is not Flin's, every node counts as one that votes."""
+
+    what = "members"
+    voting: tuple[str, ...] = ()
+    """Nodes of which a majority must live."""
+    learning: tuple[str, ...] = ()
+    """Nodes that have a copy of etcd, and no vote yet."""
 
 
 @dataclass(frozen=True, slots=True)

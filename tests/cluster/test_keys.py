@@ -12,6 +12,7 @@ from flin.cluster.keys import (
     Keys,
     LeaderValue,
     LeaseValue,
+    MembersValue,
     NodeValue,
     ReplicasValue,
     check_name,
@@ -42,7 +43,7 @@ def test_entries_sort_as_their_numbers_do() -> None:
 
 
 def test_ranges_hold_their_own_alone() -> None:
-    mapped = [KEYS.cluster, KEYS.leader(0), KEYS.node("a"), KEYS.replicas(0)]
+    mapped = [KEYS.cluster, KEYS.members, KEYS.leader(0), KEYS.node("a"), KEYS.replicas(0)]
     others = [KEYS.alive("a"), KEYS.applied(0, "a"), KEYS.controller, KEYS.lease(0), KEYS.entry(0, 1)]
     assert all(holds(KEYS.all, key) for key in mapped + others)
     assert all(holds(KEYS.map, key) for key in mapped)
@@ -55,6 +56,7 @@ def test_ranges_hold_their_own_alone() -> None:
 
 VALUES = [
     ClusterValue(6, 3),
+    MembersValue(("node1",), ("node2",)),
     LeaderValue(1, "node1", "f00d"),
     LeaseValue(1, 7),
     NodeValue("h", ((0, 6380, 0), (1, 6480, 7480)), "h:8080", "https://h:9180", "h:9080", "1.0", (("rack", "a"),)),

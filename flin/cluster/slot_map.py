@@ -1,0 +1,141 @@
+"""A cluster as its nodes see it: what lies under `map/` in etcd, as one value; and of that the topology for clients.
+
+All of it is read by one `get` and kept up by one watch, so nodes that have seen the same changes send clients to the
+same places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha1
+from typing import Any
+
+from flin.cluster.groups import slots_of
+from flin.cluster.key_value import Event, Pair
+from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue, group_of, name_of
+from flin.errors import CorruptionError
+from flin.net.cluster.topology import NOBODY, Node, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """Unchanging; `changed` gives another one."""
+
+    cluster: ClusterValue | None = None
+    """None: nobody has made the cluster yet."""
+    members: MembersValue = field(default_factory=MembersValue)
+    nodes: Mapping[str, NodeValue] = field(default_factory=dict)
+    replicas: Mapping[int, ReplicasValue] = field(default_factory=dict)
+    leaders: Mapping[int, LeaderValue] = field(default_factory=dict)
+    revisions: Mapping[bytes, int] = field(default_factory=dict)
+    """When each key was changed last, for transactions that rest on it."""
+
+    @property
+    def groups(self) -> int:
+        return 0 if self.cluster is None else self.cluster.groups
+
+    @property
+    def wanted(self) -> int:
+        """As many copies as there are to be of each group."""
+        return 0 if self.cluster is None else self.cluster.replicas
+
+
+def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:
+    """What a `get` of `keys.map` has found. CorruptionError if a value is none."""
+    return changed(SlotMap(), keys, (Event(pair) for pair in pairs))
+
+
+def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
+    """The map after these events of a watch of `keys.map`. CorruptionError if a value is none."""
+    cluster, members = old.cluster, old.members
+    nodes, replicas, leaders = dict(old.nodes), dict(old.replicas), dict(old.leaders)
+    revisions = dict(old.revisions)
+    for pair, is_delete in events:
+        key, value = pair.key, pair.value
+        if is_delete:
+            revisions.pop(key, None)
+        else:
+            revisions[key] = pair.mod_revision
+        try:
+            if key == keys.cluster:
+                cluster = None if is_delete else ClusterValue.decode(value)
+            elif key == keys.members:
+                members = MembersValue() if is_delete else MembersValue.decode(value)
+            elif _is_in(keys.nodes, key):
+                _set(nodes, name_of(key), None if is_delete else NodeValue.decode(value))
+            elif _is_in(keys.replica_sets, key):
+                _set(replicas, group_of(key), None if is_delete else ReplicasValue.decode(value))
+            elif _is_in(keys.leaders, key):
+                _set(leaders, group_of(key), None if is_delete else LeaderValue.decode(value))
+        except (ValueError, UnicodeDecodeError) as error:  # of names; keys of a newer Flin are passed over
+            raise CorruptionError("etcd: a key of the map", 0, f"{key[:80]!r} is none") from error
+    return SlotMap(cluster, members, nodes, replicas, leaders, revisions)
+
+
+def _is_in(place: tuple[bytes, bytes], key: bytes) -> bool:
+    return place[0] <= key < place[1]
+
+
+def _set(values: dict[Any, Any], name: Any, value: Any) -> None:
+    if value is None:
+        values.pop(name, None)
+    else:
+        values[name] = value
+
+
+def client_id(cluster: str, node: str, group: int) -> str:
+    """The id of a replica as clients know nodes: 40 hexadecimal digits, the same as long as the cluster lives."""
+    return sha1(f"{cluster}/{node}/{group}".encode(), usedforsecurity=False).hexdigest()
+
+
+def topology_of(
+    found: SlotMap, cluster: str, node: str, group: int, away: Iterable[str] = (), own: Node | None = None
+) -> Topology:
+    """What the replica of a group on a node tells its clients. cluster: its name. away: nodes that do not show
+    themselves.
+
+    own: the replica itself as it knows that (its id and slots do not matter), for as long as the map does not name it:
+    a node that is starting, or is to give its copy away. ValueError if there is no such cluster, or if it is not named
+    and not given."""
+    if found.cluster is None:
+        raise ValueError("the cluster is not made yet")
+    away = set(away)
+    nodes: list[Node] = []
+    place = -1
+    for number in range(found.groups):
+        first, last = slots_of(number, found.groups)
+        leader = found.leaders[number].node if number in found.leaders else ""
+        listed = found.replicas[number].nodes if number in found.replicas else ()
+        if leader and leader not in listed:
+            listed = (leader, *listed)
+        rows = {name: _node_of(found, name, number) for name in listed}
+        known = {name: row for name, row in rows.items() if row is not None}
+        if number == group and node not in known and own is not None:
+            known[node] = own
+        if not known:
+            raise ValueError(f"no node has group {number}")
+        leader_id = client_id(cluster, leader, number) if leader in known else NOBODY
+        for name in sorted(known, key=lambda name: (name != leader, name)):
+            if (name, number) == (node, group):
+                place = len(nodes)
+            nodes.append(
+                replace(
+                    known[name],
+                    id=client_id(cluster, name, number),
+                    first=first,
+                    last=last,
+                    replica_of="" if name == leader else leader_id,
+                    is_away=name in away,
+                )
+            )
+    return Topology(tuple(nodes), place)
+
+
+def _node_of(found: SlotMap, name: str, group: int) -> Node | None:
+    """Its address, for clients; None: it has not told one."""
+    value = found.nodes.get(name)
+    for number, port, tls_port in value.ports if value is not None else ():
+        if number == group and value is not None:
+            return Node("", value.host, port or tls_port, 0, 0, tls_port)
+    return None

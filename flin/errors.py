@@ -64,6 +64,14 @@ class NoDatabaseError(StorageError):
         self.errno = ENOENT
 
 
+class FencedError(StorageError):
+    """A replica's log takes no more writes from it, for good: another replica leads. Writes that the log does not have
+    yet were not made, and will never be."""
+
+    def __init__(self, path: str, cause: BaseException | str) -> None:
+        super().__init__("append to the log of", path, cause)
+
+
 class FormatVersionError(FlinError):
     """A file was written by a newer Flin, or needs a package that is not installed."""
 

@@ -14,7 +14,7 @@ from tests.source import ROOT
 ENGINE: Final = [
     "reentry checksum",
     "disk/",
-    "options entry key slot boundaries buffers",
+    "options entry key slot boundaries buffers replication",
     "table/",
     "sstable memtable wal/",
     "catalog/",
@@ -27,7 +27,7 @@ ENGINE: Final = [
     "typed_keys",
     "pairs mapping_views scan_iterator seekable_iterator codec",
     "feed aio_feed engine view batch snapshot transaction statistics verify writable_view updates closing expiring"
-    " prefixed typed put_options memoize range_size prefix_sizes expiry_callback transactional",
+    " replica prefixed typed put_options memoize range_size prefix_sizes expiry_callback transactional",
     "aio_view aio_memoize",
     "aio_batch",
     "aio_transaction",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import getsource, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, get_args, get_origin, get_type_hints
 
+import flin.engine
 from flin.engine import Options
 from flin.engine.options import parse_bytes
 from tests.source import ROOT
@@ -44,6 +45,8 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
     told = dict(_docstrings())
     types = get_type_hints(Options, include_extras=True)
     for option in fields(Options):
+        if option.name not in signature(flin.engine.open).parameters:
+            continue  # a replica's
         default, text = told[option.name]
         yield f"`{option.name}`", f"`{default}`", _values(types[option.name], str(option.type)), text
 
@@ -56,7 +59,7 @@ def _values(kind: object, written: str) -> str:
 
 def _docstrings() -> Iterator[tuple[str, tuple[str, str]]]:
     """By option: its default as the source writes it, and its docstring."""
-    tree = ast.parse(inspect.getsource(Options))
+    tree = ast.parse(getsource(Options))
     definition = tree.body[0]
     assert isinstance(definition, ast.ClassDef)
     for node, following in pairwise(definition.body):

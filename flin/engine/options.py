@@ -12,8 +12,9 @@ from typing import Final, Literal, TypeAlias, get_args
 from flin.engine.disk.data_keys import EncryptionKey, key_of
 from flin.engine.disk.fs import FileSystem, OsFileSystem
 from flin.engine.disk.sealed_files import raw_of
+from flin.engine.replication import Replication
 from flin.engine.slot import MAX_SHARDS
-from flin.errors import LimitError
+from flin.errors import EncryptionError, LimitError
 
 SyncMode: TypeAlias = Literal["always", "interval", "never"]
 RunnerKind: TypeAlias = Literal["auto", "helper", "thread", "inline"]
@@ -112,6 +113,8 @@ class Options:
     read_only: bool = False
     """Only read, alongside the process that has the database open for writing, if there is one. Takes no lock, writes
     nothing, starts no thread and no process; `refresh()` shows what was committed since (docs/readers.md)."""
+    replication: Replication | None = None
+    """Who keeps the log of which the directory holds a copy; `sync` does not apply then (engine/replica.py)."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     """The file system below; for tests a simulated disk (docs/testing.md)."""
     clock_ms: Callable[[], int] = wall_clock_ms
@@ -126,6 +129,7 @@ class Options:
         _check_choice("compression", self.compression, get_args(Compression))
         _check_choice("eviction", self.eviction, get_args(EvictionPolicy))
         self._check_types()
+        self._check_replication()
         if self.runner == "helper" and not isinstance(raw_of(self.fs), OsFileSystem):
             raise ValueError("runner 'helper' is another process, which needs the real file system: use 'thread'")
         shards = self.shards
@@ -145,6 +149,14 @@ class Options:
             raise ValueError(f"size_limit must be 0 or at least {least} bytes, not {self.size_limit!r}")
         if self.wal_retention_bytes < 0:
             raise ValueError(f"wal_retention must not be negative, but is {self.wal_retention!r}")
+
+    def _check_replication(self) -> None:
+        if self.replication is None:
+            return
+        if self.encryption_key is not None:
+            raise EncryptionError("a replica cannot be encrypted, since its log is not: open it without encryption_key")
+        if self.read_only or self.wal_retention_bytes or self.size_limit_bytes:
+            raise ValueError("a replica takes neither read_only nor wal_retention nor size_limit")
 
     def _check_types(self) -> None:
         """Check types first: a wrong type would fail somewhere deep, or be taken for another value."""

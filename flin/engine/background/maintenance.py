@@ -53,7 +53,8 @@ class Maintenance:
         """The thread's work, until `ended` is set or the store is closed."""
         store = self._store
         options = store.options
-        pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
+        syncs = options.sync == "interval" and options.replication is None
+        pace = Pace(options.sync_interval_ms / 1000 if syncs else None, monotonic())
         looked_at = monotonic()
         was_quiet = False
         while True:

@@ -115,6 +115,15 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
     return result
 
 
+def without_wal(fs: FileSystem, directory: str, manifest: Manifest) -> Recovery:
+    """Replay no segment: the contents are those of the tables, as a replica begins that applies its log after them. A
+    manifest with `next_number` for its floor frees all segments that are there."""
+    parsed = [found for name in fs.names(directory) if (found := maybe_parse(name)) is not None]
+    highest = max((found.number for found in parsed if found.role == "wal"), default=0)
+    next_number = max(highest + 1, (manifest.epoch + 1) << EPOCH_SHIFT)
+    return Recovery([], manifest.wal_position, manifest.next_sequence, 0, 0, next_number)
+
+
 def _broken_link(segment: _Segment, result: Recovery) -> str:
     """Why the segment does not follow the segments replayed so far; "" if it does."""
     header = segment.header

@@ -13,6 +13,7 @@
     group-<number>                    one of these databases
     resize-unfinished                 what `flin resize` has written so far, or left when it was interrupted
     copy-unfinished                   there while a database is copied or imported into the directory
+    REPLICA                           there if the database is a replica, a copy of a log that others hold, too
 
 Numbers rise and are never used twice in one epoch; the epoch rises with every writable open. So files of an
 orphaned helper of an earlier process can never collide with new ones.
@@ -31,6 +32,7 @@ MANIFEST: Final = "MANIFEST"
 GROUPS: Final = "groups.json"
 UNFINISHED: Final = "resize-unfinished"
 UNFINISHED_COPY: Final = "copy-unfinished"
+REPLICA: Final = "REPLICA"
 
 _WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
 _TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")

@@ -55,6 +55,7 @@ class Captures(Edits):
             raise StorageError("read the keys of", self.directory, error) from error
         try:
             self.sync(position)
+            self._sync_or_refuse(lambda: self._wal.sync(position))  # a replica's own segments, which the copy has
             yield capture
         finally:
             self._release(pinned)

@@ -30,6 +30,7 @@ from flin.engine.read.read_path import below_memtables, from_memtables
 from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock, is_held
+from flin.engine.replication import Durability
 from flin.engine.tree.dead_stretches import DeadStretches
 from flin.engine.tree.dropped_memtables import DroppedMemtables
 from flin.engine.tree.recent_writes import Begun, Change, RecentWrites
@@ -61,6 +62,7 @@ class Commits(Turns):
     value_cache: ValueCache
     _generation: OpenGeneration
     _seal_check: int
+    _durability: Durability
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -86,18 +88,21 @@ class Commits(Turns):
     @property
     def synced_position(self) -> int:
         """The position below which everything is durable."""
-        return self._wal.synced
+        return self._durability.synced
 
     def sync(self, position: int | None = None) -> None:
         """Make everything before the position (None: all commits) durable. After a StorageError the engine is read-only
-        for good: it cannot be known what a failed fsync left unwritten."""
+        for good: it cannot be known what a failed fsync left unwritten, or what the log of a replica has."""
+        self._sync_or_refuse(lambda: self._durability.sync(self._wal.position if position is None else position))
+        if self.watchers.for_syncs:
+            wake(self.watchers.for_syncs)
+
+    def _sync_or_refuse(self, sync: Callable[[], None]) -> None:
         try:
-            self._wal.sync(self._wal.position if position is None else position)
+            sync()
         except StorageError as error:
             self.make_read_only(f"a sync failed: {error}")
             raise
-        if self.watchers.for_syncs:
-            wake(self.watchers.for_syncs)
 
     def check_sync(self) -> None:
         """Called before a write that waits for the disk: ReentrantCallError if it cannot wait."""
@@ -337,7 +342,7 @@ class Commits(Turns):
         commit already. It may be called too early, and when the store is closed."""
         watchers = self.watchers
         (watchers.for_syncs if durable else watchers.for_commits).add(waker)  # first: a sync waits for no lock
-        reached = self._wal.synced if durable else self._exclusively(self._expect_commit)
+        reached = self._durability.synced if durable else self._exclusively(self._expect_commit)
         is_early = reached <= position and not self._control.is_closed
         if not is_early:
             watchers.forget(waker)
@@ -436,8 +441,7 @@ class Commits(Turns):
         if self._wal.position <= self._seal_check or self._control.is_closed:
             return None
         room = self.options.budget.generation - self.open_bytes()
-        if room <= 0:
-            self._seal()
+        if room <= 0 and self._could_seal():
             return self.listeners.on_sealed
         # The position does not include an entry's overhead: to look again after half of the room is never too late.
         self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
@@ -450,13 +454,25 @@ class Commits(Turns):
         tell, self.listeners.on_filling = self.listeners.on_filling, None
         return tell
 
+    def _could_seal(self) -> bool:
+        """Seal the open generation; False if a replica's last words could not be written. The write that looks at the
+        size is done, so a later one tries again, and may be refused itself."""
+        try:
+            self._seal()
+        except StorageError:
+            return False
+        return True
+
     def seal(self) -> bool:
         """Seal the open generation now, whatever its size; False if it is empty."""
         return self._exclusively(self._seal)
 
     def _seal(self) -> bool:
         assert is_held(self._commit_lock)
-        state, wal = self.state, self._wal
+        wal, replication = self._wal, self.options.replication
+        if replication is not None and self.read_only_reason is None and (wal.place().name or wal.ended):
+            self._commit(replication.last_words())
+        state = self.state
         wal.end_segment()
         segments = (*self._generation.recovered_segments, *wal.ended)
         if not segments:

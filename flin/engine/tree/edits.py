@@ -20,6 +20,7 @@ from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.ordered_reads import OrderedReads
 from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
+from flin.engine.wal.teed_writer import TeedWalWriter
 from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
 
@@ -29,6 +30,7 @@ class Edits(OrderedReads):
     tables: TableCache
     _versions: VersionSet
     _live_count: LiveCount
+    _teed: TeedWalWriter | None  # the WAL of a replica
 
     @property
     def manifest(self) -> Manifest:
@@ -69,6 +71,9 @@ class Edits(OrderedReads):
         """Commit the flush of the oldest sealed generation. Those of its segments that are no value files are obsolete
         then."""
         self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
+        teed = self._teed
+        if teed is not None and value_files:
+            self._sync_or_refuse(lambda: teed.sync_ended([each.file for each in value_files]))
         with self._versions.lock:
             assert self.state.sealed[-1] is generation, "flushes commit oldest first"
             manifest = replace(
@@ -79,6 +84,8 @@ class Edits(OrderedReads):
                 next_sequence=generation.next_sequence,
             )
             self._edit(manifest, now_ms, generation)
+        if teed is not None:
+            teed.let_go([segment.file for segment in generation.segments])
 
     @holds_lock
     def install_compaction(

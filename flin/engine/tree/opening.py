@@ -14,7 +14,7 @@ from typing import Final
 
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import BODY_OFFSET, Manifest, ManifestWriter
-from flin.engine.catalog.recovery import Recovery, recover
+from flin.engine.catalog.recovery import Recovery, recover, without_wal
 from flin.engine.catalog.version import Version
 from flin.engine.disk.data_keys import key_of
 from flin.engine.disk.file_name import (
@@ -23,6 +23,7 @@ from flin.engine.disk.file_name import (
     LOCK,
     MANIFEST,
     NEW_KEYS,
+    REPLICA,
     UNFINISHED,
     UNFINISHED_COPY,
     is_group_name,
@@ -60,7 +61,8 @@ def open_directory(directory: str, options: Options) -> Opened:
     """Open it. LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not
     fit it."""
     fs = options.fs
-    find_directory(fs, directory, create=options.create)
+    is_replica = options.replication is not None
+    find_directory(fs, directory, create=options.create, is_replica=is_replica)
     lock = lock_directory(fs, directory, options.clock_ms())
     try:
         return _open_locked(directory, options, lock)
@@ -72,12 +74,13 @@ def open_directory(directory: str, options: Options) -> Opened:
         raise
 
 
-def find_directory(fs: FileSystem, directory: str, *, create: bool) -> None:
-    """Check that the directory is there, and may be a database's; with `create` it is made. NoDatabaseError,
-    StorageError, CorruptionError."""
+def find_directory(fs: FileSystem, directory: str, *, create: bool, is_replica: bool = False) -> None:
+    """Check that the directory is there, and may be a database's (`is_replica`: a replica's); with `create` it is made.
+    NoDatabaseError, StorageError, CorruptionError."""
     try:
         if create:
             fs.make_directory(directory)
+        _refuse_other_kind(fs, directory, is_replica)
         _refuse_foreign(fs, directory, create)
     except (FileExistsError, NotADirectoryError) as error:
         raise StorageError("open", directory, "it is no directory, or below a file") from error
@@ -85,6 +88,17 @@ def find_directory(fs: FileSystem, directory: str, *, create: bool) -> None:
         if isinstance(error, FileNotFoundError) and not create:
             raise NoDatabaseError("open", directory, "there is no such directory, and create is off") from error
         raise StorageError("create" if create else "open", directory, error) from error
+
+
+def _refuse_other_kind(fs: FileSystem, directory: str, is_replica: bool) -> None:
+    """StorageError for a replica that would be opened as a plain database, or the other way round: the first may hold
+    writes that were never made, the second would lose what is in its write-ahead log alone."""
+    names = fs.names(directory)
+    if REPLICA in names and not is_replica:
+        text = "it is a replica, of a cluster's group: its node opens it. After a disaster `flin standalone"
+        raise StorageError("open", directory, f"{text} {directory}` makes a database of it")
+    if is_replica and REPLICA not in names and any(maybe_parse(name) is not None or name == MANIFEST for name in names):
+        raise StorageError("open as a replica", directory, "it holds a database of its own: import that")
 
 
 def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
@@ -136,11 +150,17 @@ def sealed_if_asked(options: Options) -> Options:
 def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     fs = options.fs
     key = None if options.encryption_key is None else key_of(options.encryption_key)
+    if options.replication is not None:
+        _mark_replica(fs, directory)
     unlock(fs, directory, key, options.random_bytes, create=options.create)
     manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
     check_shards(directory, manifest, options)
     check_manifest(fs, directory, manifest)
-    recovery = recover(fs, directory, manifest, options.budget.generation)
+    if options.replication is None:
+        recovery = recover(fs, directory, manifest, options.budget.generation)
+    else:
+        recovery = without_wal(fs, directory, manifest)
+        manifest = replace(manifest, wal_floor=recovery.next_number)
     missing_bytes(fs, directory, manifest.version)
     writer = ManifestWriter(fs, directory)
     manifest = replace(manifest, epoch=manifest.epoch + 1)
@@ -160,6 +180,13 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     if key is not None and isinstance(fs, SealedFileSystem):
         forget_unused(fs, directory, key, options.random_bytes)
     return Opened(directory, lock, manifest, writer, recovery)
+
+
+def _mark_replica(fs: FileSystem, directory: str) -> None:
+    """Mark it, durably, before anything of a database is in it. The file's name says all."""
+    if REPLICA not in fs.names(directory):
+        fs.create(join(directory, REPLICA)).close()
+    fs.sync_directory(directory)
 
 
 def _link_to_kept(options: Options, directory: str, manifest: Manifest, recovery: Recovery) -> set[str]:

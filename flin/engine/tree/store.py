@@ -47,6 +47,7 @@ from flin.engine.tree.commits import SEAL_CHECK_BYTES
 from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
 from flin.engine.wal.sealed_writer import SealedWalWriter
+from flin.engine.wal.teed_writer import TeedWalWriter
 from flin.engine.wal.writer import WalWriter
 from flin.errors import CorruptionError, FlinError, ReadOnlyError
 
@@ -63,7 +64,8 @@ class Store(Captures):
         options = opening.sealed_if_asked(options)
         super().__init__(options)
         self.awaits_filters = False  # set by whoever sees that filters are read from the disk again and again
-        self.holds_sweep = False  # set by whoever wants expired keys to stay for a while
+        # Set by whoever wants expired keys to stay for a while. Those of a replica are its leader's to delete.
+        self.holds_sweep = options.replication is not None
         self._opened = self._open_directory(directory, options)
         try:
             self._begin()
@@ -87,7 +89,9 @@ class Store(Captures):
         self.value_cache = ValueCache(options.budget.value_cache if options.value_cache else 0)
         self.tables = self._table_cache()
         self.tables.retained = self._retained
+        self._teed = None
         self._wal = self._begin_wal()
+        self._durability = options.replication or self._wal
         self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)
 
@@ -103,6 +107,10 @@ class Store(Captures):
         of = self.directory, manifest.database_id, manifest.epoch
         if isinstance(options.fs, SealedFileSystem):
             return SealedWalWriter(options.fs, *of, options.value_threshold, **place)
+        if options.replication is not None:
+            self._teed = TeedWalWriter(options.fs, *of, options.random_bytes, **place)
+            options.replication.attach(self._teed.frames)
+            return self._teed
         return WalWriter(options.fs, *of, options.random_bytes, **place)
 
     def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
@@ -345,10 +353,13 @@ class Store(Captures):
 
     @holds_lock
     def end_close(self) -> None:
-        """End the WAL and release everything. Readers keep their state. ReadOnlyError if not all can be durable."""
+        """End the WAL and release everything. Readers keep their state. ReadOnlyError, or StorageError of a replica's
+        log, if not all can be durable."""
         try:
             self.lock.check()
             if self.read_only_reason is None:
+                if self._teed is not None:
+                    self.sync()
                 self._wal.close_cleanly()
             elif self._wal.synced < self._wal.position:  # the failed sync may have been the interval's
                 raise ReadOnlyError(f"{self.read_only_reason}; what was written since the last sync may be lost")

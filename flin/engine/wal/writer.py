@@ -204,16 +204,32 @@ class WalWriter:
 
     def _sync_all(self) -> None:
         """Sync everything written so far. One thread at a time; none after a sync that failed."""
-        if self._failed is not None:
-            raise copy(self._failed)
+        self._check_failed()
         # In this order: every frame before the position is in one of these files.
         reached = self.position
         files = self._files
-        ended = files.ended[max(self._synced_files - files.ended_before, 0) :]
+        ended = self._open_ended(files)
         for file in ended:
             self._sync(file)
         if files.current is not None:
             self._sync(files.current)
+        self._sync_names(files)
+        self.synced = reached
+        self.syncs += 1
+        self._synced_files = files.ended_before + len(files.ended)
+        for file in ended:
+            file.close()
+
+    def _check_failed(self) -> None:
+        if self._failed is not None:
+            raise copy(self._failed)
+
+    def _open_ended(self, files: _Files) -> tuple[SegmentFile, ...]:
+        """The ended segments that are not synced and closed yet, oldest first."""
+        return files.ended[max(self._synced_files - files.ended_before, 0) :]
+
+    def _sync_names(self, files: _Files) -> None:
+        """Make the names of the segments durable."""
         if files.begun > self._named:
             try:
                 self._fs.sync_directory(self._directory)
@@ -224,11 +240,6 @@ class WalWriter:
             self._fs.check_directory(self._directory)  # files in a directory that is gone are lost
         except OSError as error:
             raise self._fail("sync", self._directory, error) from error
-        self.synced = reached
-        self.syncs += 1
-        self._synced_files = files.ended_before + len(files.ended)
-        for file in ended:
-            file.close()
 
     def _sync(self, file: SegmentFile) -> None:
         try:

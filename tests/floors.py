@@ -105,6 +105,7 @@ CLUSTER: Final = [
     "key_value placement",
     "memory_key_value",
     "log_entry",
+    "replicated_log",
     "slot_map assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",

@@ -101,9 +101,9 @@ ADMIN: Final = [
 """Of flin.admin."""
 
 CLUSTER: Final = [
-    "groups ports choice fleet workers_lock lines keys",
+    "groups ports choice fleet workers_lock lines keys lease",
     "key_value placement",
-    "memory_key_value",
+    "memory_key_value takeover",
     "log_entry",
     "replicated_log",
     "slot_map assignment group_copies",

@@ -176,6 +176,8 @@ class LeaseValue(_Value):
     what = "lease"
     epoch: int
     count: int
+    index: int = 0
+    """The number of the leader's next entry: a follower that has applied all before it has nothing to catch up with."""
 
 
 @dataclass(frozen=True, slots=True)

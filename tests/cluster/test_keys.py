@@ -58,7 +58,7 @@ VALUES = [
     ClusterValue(6, 3),
     MembersValue(("node1",), ("node2",)),
     LeaderValue(1, "node1", "f00d"),
-    LeaseValue(1, 7),
+    LeaseValue(1, 7, 9),
     NodeValue("h", ((0, 6380, 0), (1, 6480, 7480)), "h:8080", "https://h:9180", "h:9080", "1.0", (("rack", "a"),)),
     NodeValue("h", ()),
     ReplicasValue(("b", "a", "c"), "a"),

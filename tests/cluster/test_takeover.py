@@ -1,0 +1,282 @@
+"""Who leads: the rules by tables, and whole groups in virtual time; each broken rule is found out there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import pytest
+
+from flin.cluster.key_value import Found, Outcome, Pair, Put
+from flin.cluster.keys import AppliedValue, LeaderValue, ReplicasValue
+from flin.cluster.lease import LEASE_SECONDS, Lease, Vigil
+from flin.cluster.takeover import (
+    RANK_SECONDS,
+    Kind,
+    Myself,
+    Peers,
+    Place,
+    Request,
+    Sight,
+    claim_delay,
+    target_of,
+)
+from tests.cluster.takeover_simulation import CALM, GROUP, KEYS, Faults, Simulation, leader_of
+
+HARD = Faults(kill=0.03, stop=0.06, cut=0.06, hand_over=0.06, lost=0.03, slow=0.1, rate=0.049)
+
+
+def run(seed: int, faults: Faults = HARD, **broken: Any) -> Simulation:
+    """A minute of faults, then half a minute without."""
+    simulation = Simulation(seed, **broken)
+    simulation.faults = faults
+    simulation.run(60)
+    simulation.faults = CALM
+    simulation.run(25)
+    simulation.check_log()
+    return simulation
+
+
+def holds(seed: int) -> None:
+    simulation = run(seed)
+    assert simulation.broken == []
+    before = len(simulation.acknowledged)
+    simulation.run(3)
+    assert len(simulation.acknowledged) > before + 20, "without faults there is a leader that writes"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_leader_and_nothing_lost(seed: int) -> None:
+    holds(seed)
+
+
+@pytest.mark.slow
+def test_one_leader_and_nothing_lost_at_length() -> None:
+    for seed in range(10, 300):
+        holds(seed)
+
+
+class CountsFromTheAnswer(Lease):
+    """A lease that lasts from when the put was answered."""
+
+    def renew(self, sent_at: float) -> None:
+        super().renew(self.clock())
+
+
+class TooLong(Lease):
+    """A margin on the wrong side."""
+
+    def renew(self, sent_at: float) -> None:
+        super().renew(sent_at + 2)
+
+
+class NeverEnds(Lease):
+    """It goes on after a handover."""
+
+    def end(self) -> None:
+        return None
+
+
+class DoesNotLookAtTheLease(Place):
+    """A claim that compares only who leads."""
+
+    def _change(self, kind: Kind, value: LeaderValue) -> Request:
+        request = super()._change(kind, value)
+        return Request(kind, request.compares[:1], request.success, request.failure)
+
+
+class RenewsWhatItLost(Place):
+    """A renewal that does not compare who leads."""
+
+    def _renewal(self) -> Request:
+        request = super()._renewal()
+        return Request(request.kind, (), request.success, request.failure)
+
+
+class SawItWhenItAsked(Place):
+    """A vigil that begins when the look was sent."""
+
+    def note(self, request: Request, outcome: Outcome, sent_at: float, arrived_at: float) -> None:
+        super().note(request, outcome, sent_at, sent_at if request.kind is Kind.LOOK else arrived_at)
+
+
+class Impatient(Place):
+    """A claim after half of the time."""
+
+    def request(self, now: float) -> Request:
+        return super().request(now + LEASE_SECONDS / 2)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"lease": TooLong},
+        {"lease": NeverEnds},
+        {"place": DoesNotLookAtTheLease},
+        {"place": RenewsWhatItLost},
+        {"place": Impatient},
+    ],
+    ids=lambda broken: next(iter(broken.values())).__name__,
+)
+def test_each_broken_rule_is_found_out(broken: dict[str, Any]) -> None:
+    assert any(run(seed, **broken).broken for seed in range(60))
+
+
+def slow_leader(seconds: float, **broken: Any) -> Simulation:
+    """A renewal is answered late, then its leader is cut off."""
+    simulation = calm(20, 1, **broken)
+    leader = simulation.leading()
+    leader.slow_answers = 1.9
+    simulation.run(4 + seconds)
+    leader.cut_until = simulation.now + 8
+    simulation.run(8)
+    return simulation
+
+
+def slow_followers(seconds: float, **broken: Any) -> Simulation:
+    """Looks reach etcd late, then the leader is cut off, and the claim is quick."""
+    simulation = calm(20, 1, **broken)
+    leader = simulation.leading()
+    for machine in simulation.nodes:
+        if machine is not leader:
+            machine.slow_requests = 1.9
+    simulation.run(4 + seconds)
+    leader.cut_until = simulation.now + 8
+    simulation.run(2.5)
+    for machine in simulation.nodes:
+        machine.slow_requests = 0
+    simulation.run(4)
+    return simulation
+
+
+@pytest.mark.parametrize(
+    ("scene", "broken"),
+    [(slow_leader, {"lease": CountsFromTheAnswer}), (slow_followers, {"place": SawItWhenItAsked})],
+)
+def test_moments_are_counted_from_the_right_side(scene: Callable[..., Simulation], broken: dict[str, Any]) -> None:
+    """Whatever part of a second the link is cut in."""
+    assert not any(scene(part / 8).broken for part in range(8))
+    assert any(scene(part / 8, **broken).broken for part in range(8))
+
+
+def test_nobody_else_may_name_a_leader() -> None:
+    """A controller that takes the place of one that lives: the old one reads from its lease beside the new one."""
+
+    def depose(simulation: Simulation) -> None:
+        leader = leader_of(simulation)
+        other = next(each.worker for each in simulation.nodes if each.name != leader.node and each.worker)
+        value = LeaderValue(leader.epoch + 1, other.machine.name, other.start)
+        simulation.store.txn((), (Put(KEYS.leader(GROUP), value.encode()),), timeout=1)
+
+    simulation = calm(20, 1)
+    depose(simulation)
+    simulation.run(10)
+    assert simulation.broken
+
+
+def calm(seconds: float, seed: int, **broken: Any) -> Simulation:
+    simulation = Simulation(seed, **broken)
+    simulation.faults = CALM
+    simulation.run(seconds)
+    return simulation
+
+
+def test_a_killed_leader_is_replaced_soon() -> None:
+    gaps = []
+    for seed in range(10):
+        simulation = calm(20, seed)
+        leader = leader_of(simulation)
+        simulation.leading().worker = None
+        simulation.run(20)
+        assert leader_of(simulation).epoch == leader.epoch + 1
+        gaps.append(simulation.longest_gap)
+    assert max(gaps) < 6
+
+
+def test_a_worker_whose_process_has_ended_is_replaced_at_once() -> None:
+    simulation = calm(20, 3)
+    leader, machine = leader_of(simulation), simulation.leading()
+    machine.worker = None
+    machine.ended.add(leader.start)
+    machine.start()
+    simulation.run(10)
+    assert leader_of(simulation).start == f"{leader.node}2"
+    assert simulation.longest_gap < 1
+    assert not simulation.broken
+
+
+REPLICAS = ReplicasValue(("a", "b", "c"), "b")
+
+
+@pytest.mark.parametrize(
+    ("node", "leader", "replicas", "delay"),
+    [
+        ("a", None, None, inf),
+        ("d", None, REPLICAS, inf),
+        ("b", None, REPLICAS, 0),
+        ("a", None, REPLICAS, LEASE_SECONDS),
+        ("a", None, ReplicasValue(("a", "b")), 0),
+        ("a", None, ReplicasValue(("a", "b"), "gone"), 0),
+        ("a", LeaderValue(1, "b", "b1"), REPLICAS, LEASE_SECONDS),
+        ("c", LeaderValue(1, "b", "b1"), REPLICAS, LEASE_SECONDS + RANK_SECONDS),
+        ("b", LeaderValue(1, "b", "b1"), REPLICAS, LEASE_SECONDS + 2 * RANK_SECONDS),
+        ("b", LeaderValue(1, "b", "dead"), REPLICAS, 0),
+        ("c", LeaderValue(1, "b", "dead"), REPLICAS, LEASE_SECONDS + RANK_SECONDS),
+    ],
+)
+def test_when_a_claim_is_due(
+    node: str, leader: LeaderValue | None, replicas: ReplicasValue | None, delay: float
+) -> None:
+    myself = Myself(0, node, "now", frozenset({"dead"}))
+    assert claim_delay(myself, Sight(leader, replicas, 0)) == delay
+
+
+def test_to_whom_a_leader_gives_its_place() -> None:
+    myself = Myself(0, "a", "a1")
+    applied = {"b": AppliedValue(5, "b1"), "c": AppliedValue(7, "c1"), "d": AppliedValue(9, "d1")}
+    assert target_of(myself, REPLICAS, applied, {"a", "b", "c", "d"}) == ("b", "b1")
+    assert target_of(myself, ReplicasValue(("a", "b", "c")), applied, {"b", "c"}) == ("c", "c1")
+    assert target_of(myself, REPLICAS, applied, {"c", "d"}) == ("c", "c1")
+    assert target_of(myself, REPLICAS, {}, {"c"}) is None
+    assert target_of(myself, REPLICAS, applied, set()) is None
+    assert target_of(myself, None, applied, {"b"}) is None
+
+
+def test_a_node_is_alive_when_its_sign_has_changed() -> None:
+    def found(revision: int) -> Found:
+        return Found((Pair(KEYS.alive("b"), b"{}", 1, revision, 1),), revision, False)
+
+    peers, nothing = Peers(), Found((), 1, False)
+    peers.note(found(5), nothing, 0)
+    assert peers.alive(0) == set(), "it may have been there for long"
+    peers.note(found(6), nothing, 1)
+    assert peers.alive(2) == {"b"}
+    peers.note(found(6), nothing, 4)
+    assert peers.alive(4) == set()
+
+
+def moments(*values: float) -> Callable[[], float]:
+    return iter(values).__next__
+
+
+def test_a_lease_lasts_from_its_sending_less_the_margin() -> None:
+    lease = Lease(moments(0, 13.5, 13.7, 13.5))
+    assert not lease.is_held()
+    lease.renew(10)
+    lease.renew(9)  # an answer that was overtaken
+    assert lease.is_held()
+    assert not lease.is_held()
+    lease.end()
+    lease.renew(20)
+    assert not lease.is_held()
+
+
+def test_a_vigil_begins_anew_with_each_change() -> None:
+    vigil = Vigil()
+    assert vigil.seconds(5) == -inf
+    vigil.note((1, 2), 5)
+    vigil.note((1, 2), 6)
+    assert vigil.seconds(7) == 2
+    vigil.note((1, 3), 8)
+    assert vigil.seconds(9) == 1

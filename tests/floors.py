@@ -106,6 +106,8 @@ CLUSTER: Final = [
     "memory_key_value takeover",
     "log_entry",
     "replicated_log",
+    "leader",
+    "follower digest",
     "slot_map assignment group_copies",
     "worker worker_process workers_page",
     "supervisor",

@@ -102,8 +102,10 @@ ADMIN: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys lease",
-    "key_value placement",
-    "memory_key_value takeover",
+    "key_value placement certificates",
+    "memory_key_value takeover etcd_channels",
+    "etcd_watch etcd_maintenance",
+    "etcd etcd_member",
     "log_entry",
     "replicated_log",
     "leader",

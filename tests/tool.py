@@ -11,7 +11,7 @@ import pytest
 
 TOOLS: Final = (
     "redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris", "chromium",
-    "chromedriver", "extra programs",
+    "chromedriver", "extra programs", "etcd",
 )  # fmt: skip
 """The tools that .ci/run installs. Python packages of the bench extra are not among them: their tests may be skipped
 anywhere."""

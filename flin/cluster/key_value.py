@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from flin.errors import FlinError
 
 LATEST: Final = 0
-"""As the revision of a `get`: the newest; of a watch: what is changed from now on."""
+"""As the revision of a `get`."""
 
 
 class Pair(NamedTuple):
@@ -100,10 +100,11 @@ class Unavailable(KeyValueError):
 
 
 class Compacted(KeyValueError):
-    """What was asked for is older than what is kept: `revision` is the first that still can be had."""
+    """What was asked for is older than what is kept. `revision` is the first that can still be had, or 0: that was not
+    said (etcd says it to watches only)."""
 
     def __init__(self, revision: int) -> None:
-        super().__init__(f"the history before revision {revision} is compacted")
+        super().__init__(f"the history before revision {revision} is compacted" if revision else "it is compacted")
         self.revision = revision
 
 
@@ -150,12 +151,14 @@ class KeyValueStore(Protocol):
         """Run one of the branches, as one step. Raises NoSpace, if either branch has a put."""
 
     def watch(self, key: bytes, end: bytes, revision: int, receive: Receive) -> Watch:
-        """Tell of all changes of the key, or the range, from a revision on. A thread of the watch makes the calls, one
-        after the other; while one lasts, nothing is lost. It outlives broken connections. It ends with Compacted if
-        changes that it should tell of are gone, else with Refused. What `receive` raises ends it, and is logged."""
+        """Tell of all changes of the key, or the range, from a revision on (that of a list, and one more). A thread of
+        the watch makes the calls, one after the other; while one lasts, nothing is lost. It outlives broken
+        connections. It ends with Compacted if changes that it should tell of are gone, else with Refused. What
+        `receive` raises ends it, and is logged."""
 
     def compact(self, revision: int, *, timeout: float) -> None:
-        """Forget what was before a revision: values that were overwritten by then, and changes. Idempotent."""
+        """Forget what was before a revision: values that were overwritten by then, and changes. Idempotent. Unavailable
+        for a future revision."""
 
     def close(self) -> None:
         """End all watches, without a word to their receivers, and all calls under way (Unavailable)."""

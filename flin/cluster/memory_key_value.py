@@ -163,7 +163,7 @@ class MemoryKeyValues:
     def compact(self, revision: int) -> None:
         with self._changed:
             if revision > self.revision:
-                raise Refused(f"revision {revision} is yet to come")
+                raise Unavailable(f"revision {revision} is yet to come")
             if revision <= self.compacted:
                 return
             cut = self._first_from(revision + 1)
@@ -312,7 +312,7 @@ class MemoryKeyValueStore:
         raise Unavailable(f"there is no answer ({fate.name})")
 
     def watch(self, key: bytes, end: bytes, revision: int, receive: Receive) -> MemoryWatch:
-        watch = MemoryWatch(self, key, end, revision or self.values.revision + 1, receive)
+        watch = MemoryWatch(self, key, end, revision, receive)
         self._watches.append(watch)
         watch.begin()
         return watch
@@ -333,6 +333,8 @@ class MemoryWatch:
     """Tells a receiver of changes, from a thread of its own or by calls of the simulation's timing."""
 
     def __init__(self, client: MemoryKeyValueStore, key: bytes, end: bytes, revision: int, receive: Receive) -> None:
+        if revision < 1:
+            raise ValueError("a watch begins at a revision: that of a list, and one more")
         self._client = client
         self._key, self._end = key, end
         self._next = revision

@@ -1,4 +1,4 @@
-"""The generated code is what protoc makes of flin.proto."""
+"""The generated code is what protoc makes of flin.proto and etcd.proto."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import pytest
 
 from tests.source import ROOT
 
-MADE = ("flin_pb2.py", "flin_pb2.pyi", "flin_pb2_grpc.py")
 
-
-def test_it_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["flin/gateway/flin.proto", "flin/cluster/etcd.proto"])
+def test_it_is_made_again(source: str, tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools")
-    written = (ROOT / "flin" / "gateway" / "flin_pb2_grpc.py").read_text()
-    if f"GRPC_GENERATED_VERSION = '{version('grpcio-tools')}'" not in written:
+    stem = source.removesuffix(".proto")
+    if f"GRPC_GENERATED_VERSION = '{version('grpcio-tools')}'" not in (ROOT / f"{stem}_pb2_grpc.py").read_text():
         pytest.skip("another version of grpcio-tools is installed than pyproject.toml names")
     outputs = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
-    source = "flin/gateway/flin.proto"
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I", ".", *outputs, source], cwd=ROOT, check=True)
-    for name in MADE:
-        made = (tmp_path / "flin" / "gateway" / name).read_text()
-        assert made == (ROOT / "flin" / "gateway" / name).read_text(), f"make {name} again"
+    for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
+        name = f"{stem}{ending}"
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text(), f"make {name} again"

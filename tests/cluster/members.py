@@ -1,0 +1,49 @@
+"""Members of etcd for tests, on free ports of loopback."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.tool import needs_tool
+
+if TYPE_CHECKING:
+    from flin.cluster.etcd_member import EtcdMember, MemberOptions
+
+HOST = "127.0.0.1"
+
+
+def peer_port() -> int:
+    """One that is free, as is the client's, which belongs to it."""
+    while True:
+        with socket.socket() as peer, socket.socket() as client:
+            peer.bind((HOST, 0))
+            port: int = peer.getsockname()[1]
+            try:
+                client.bind((HOST, port + 100))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def member_options(directory: Path, name: str = "one", **changed: Any) -> MemberOptions:
+    """Of a first member."""
+    needs_tool("etcd")
+    pytest.importorskip("grpc")
+    from flin.cluster.etcd_member import MemberOptions, peer_url
+
+    port = changed.pop("peer_port", None) or peer_port()
+    url = peer_url(HOST, port, is_encrypted=changed.get("certificates") is not None)
+    values = {"cluster": {name: url}, "listen_address": HOST, "token": "tests", **changed}
+    return MemberOptions(name, directory / name, HOST, port, **values)
+
+
+def started(options: MemberOptions) -> EtcdMember:
+    from flin.cluster.etcd_member import EtcdMember
+
+    member = EtcdMember(options)
+    member.start()
+    return member

@@ -1,0 +1,215 @@
+"""A member of etcd as a child: it starts, says why it cannot, comes back, and ends with its parent; three of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from flin.cluster.certificates import CertificatesError, make_certificates, read_certificates
+from tests.cluster.members import HOST, member_options, started
+
+TIMEOUT = 20.0
+
+
+def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
+    options = member_options(tmp_path, program="no-such-etcd")
+    from flin.cluster.etcd_member import EtcdError, EtcdMember
+
+    with pytest.raises(EtcdError, match="apt-get install etcd-server"):
+        EtcdMember(options)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = member_options(tmp_path)
+    from flin.cluster import etcd_member
+    from flin.cluster.etcd_member import EtcdError
+
+    monkeypatch.setattr(etcd_member, "TAKEN_SECONDS", 0.0)
+    with socket.create_server((HOST, options.client_port)), pytest.raises(EtcdError, match=str(options.client_port)):
+        started(options)
+
+
+def test_flags_by_version(tmp_path: Path) -> None:
+    options = member_options(tmp_path)
+    entries = {
+        version: [flag for flag in options.arguments(version) if "catchup" in flag]
+        for version in ((3, 4, 23), (3, 5, 12), (3, 5, 13), (3, 6, 0))
+    }
+    assert list(entries.values()) == [
+        [], [], ["--experimental-snapshot-catchup-entries=1000"], ["--snapshot-catchup-entries=1000"],
+    ]  # fmt: skip
+
+
+def test_it_comes_back_and_ends(tmp_path: Path) -> None:
+    options = member_options(tmp_path)
+    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd_member import EtcdMember
+    from flin.cluster.key_value import Put, Unavailable
+
+    notes: Queue[str] = Queue()
+    member = EtcdMember(options, notes.put)
+    member.start()
+    store = EtcdKeyValueStore([options.client_endpoint])
+    store.txn((), [Put(b"k", b"kept")], timeout=TIMEOUT)
+    first = member.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert "by signal 9" in notes.get(timeout=TIMEOUT)
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            assert store.get(b"k", timeout=TIMEOUT).pairs[0].value == b"kept"
+            break
+        except Unavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert member.pid not in (first, None)
+    member.stop()
+    member.stop()
+    assert member.pid is None
+    assert (tmp_path / "one" / "etcd.log").exists()
+    with pytest.raises(Unavailable):
+        store.get(b"k", timeout=TIMEOUT)
+    store.close()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.cluster.members import member_options, started
+member = started(member_options(Path(sys.argv[1])))
+print(member.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    member_options(tmp_path)  # skips without etcd
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, 0)
+        parent.kill()
+    deadline = time.monotonic() + TIMEOUT
+    while Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+@pytest.mark.slow
+def test_three_members_by_tls(tmp_path: Path) -> None:
+    """As a cluster forms: one; a learner, which holds copies; the third makes both vote. Then one leaves."""
+    pytest.importorskip("cryptography")
+    files = make_certificates(tmp_path / "tls", [])
+    first = started(member_options(tmp_path, certificates=files))
+    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd_channels import Access
+    from flin.cluster.etcd_maintenance import EtcdMaintenance
+    from flin.cluster.etcd_member import EtcdMember
+    from flin.cluster.key_value import Put, Unavailable
+
+    members: dict[str, Any] = {"one": first}
+    store = EtcdKeyValueStore([first.options.client_endpoint], Access(files))
+    told: Queue[Any] = Queue()
+    store.watch(b"k", b"", 1, told.put)
+    maintenance = EtcdMaintenance(store.channels)
+
+    def until(call: Any) -> Any:
+        """Ask again, while it is Unavailable: an election, a learner that is behind."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                return call()
+            except Unavailable:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+    def join(name: str) -> None:
+        options = member_options(tmp_path, name, certificates=files)
+        there = until(lambda: maintenance.add_learner(options.peer_url, TIMEOUT))
+        assert until(lambda: maintenance.add_learner(options.peer_url, TIMEOUT)) == there
+        cluster = {member.name or name: member.peer_urls[0] for member in there}
+        given = {"cluster": cluster, "is_joining": True, "certificates": files, "peer_port": options.peer_port}
+        members[name] = started(member_options(tmp_path, name, **given))
+
+    def vote(name: str) -> None:
+        (member,) = [each for each in until(lambda: maintenance.members(TIMEOUT)) if each.name == name]
+        until(lambda: maintenance.promote(member.id, TIMEOUT))
+        until(lambda: maintenance.promote(member.id, TIMEOUT))
+
+    join("two")
+    learner = members["two"].options.client_endpoint
+    assert until(lambda: maintenance.status(learner, TIMEOUT)).is_learner
+    vote("two")
+    join("three")
+    vote("three")
+    assert [member.is_learner for member in until(lambda: maintenance.members(TIMEOUT))] == [False] * 3
+    endpoints = [member.options.client_endpoint for member in members.values()]
+    store.channels.set_endpoints(endpoints)
+    until(lambda: store.txn((), [Put(b"k", b"1")], timeout=TIMEOUT))
+    assert told.get(timeout=TIMEOUT).events[0].pair.value == b"1"
+
+    # The leader of etcd stands still; the client is with that one, and finds another.
+    leading = until(lambda: maintenance.status(endpoints[0], TIMEOUT)).leader
+    (stopped,) = [
+        each for each in members.values() if maintenance.status(each.options.client_endpoint, TIMEOUT).member == leading
+    ]
+    store.channels.set_endpoints([stopped.options.client_endpoint])
+    store.channels.set_endpoints(endpoints)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    until(lambda: store.txn((), [Put(b"k", b"2")], timeout=1.0))
+    values = [told.get(timeout=TIMEOUT).events[-1].pair.value]
+    while values[-1] != b"2":
+        values.append(told.get(timeout=TIMEOUT).events[-1].pair.value)
+    os.kill(stopped.pid, signal.SIGCONT)
+
+    until(lambda: maintenance.remove(leading, TIMEOUT))
+    until(lambda: maintenance.remove(leading, TIMEOUT))
+    assert len(until(lambda: maintenance.members(TIMEOUT))) == 2
+    store.close()
+    for each in members.values():
+        each.stop()
+    assert isinstance(first, EtcdMember)
+
+
+def test_certificates(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    with pytest.raises(CertificatesError, match=r"ca\.crt is missing"):
+        read_certificates(tmp_path)
+    one = make_certificates(tmp_path / "one", ["host1", "10.0.0.1"])
+    assert Path(one.key).stat().st_mode & 0o077 == 0
+    with pytest.raises(CertificatesError, match="name another directory"):
+        make_certificates(tmp_path / "one", [])
+    (tmp_path / "two").mkdir()
+    for name in ("ca.crt", "ca.key"):
+        (tmp_path / "two" / name).write_bytes((tmp_path / "one" / name).read_bytes())
+    two = make_certificates(tmp_path / "two", ["host2"])
+    assert two.authority_bytes() == one.authority_bytes()
+    Path(two.key).write_bytes(one.key_bytes())
+    with pytest.raises(CertificatesError, match="do not fit"):
+        read_certificates(tmp_path / "two")
+    (tmp_path / "two" / "ca.key").unlink()
+    (tmp_path / "two" / "node.crt").unlink()
+    (tmp_path / "two" / "node.key").unlink()
+    with pytest.raises(CertificatesError, match="without its key"):
+        make_certificates(tmp_path / "two", [])

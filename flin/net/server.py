@@ -30,6 +30,7 @@ from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.diagnostics import Diagnostics, database_line, start_line
 from flin.net.pid_file import pid_file
 from flin.net.run.checking import Check
+from flin.net.run.follower_gate import FollowerGate
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.eviction import Eviction
@@ -150,7 +151,10 @@ class Server:
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
         self._watchman = Watchman(services, self._cold)
-        self._eviction = Eviction(services, cast("Store", self.store), self._cold, loop.call_soon_threadsafe)
+        self._eviction = None
+        if self.role is None or self.role.is_leading:  # what a leader evicts comes by the log
+            self._eviction = Eviction(services, cast("Store", self.store), self._cold, loop.call_soon_threadsafe)
+            services.pause.fit_sweep()
         self.listeners = Listeners(self.options, services, self._cold, loop, self._bound)
         await self.listeners.open()
         self.port = self.listeners.port
@@ -166,10 +170,13 @@ class Server:
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
+        if type(self.services.slot_gate) is FollowerGate:
+            self.services.slot_gate.look_at_lag()
         self._housekeeping.step()
         self.reaping.step()
         self._watchman.step()
-        self._eviction.step()
+        if self._eviction is not None:
+            self._eviction.step()
         if self._neighbours is not None:
             self._neighbours.beat()
 
@@ -197,13 +204,16 @@ class Server:
         await self._finish_connections()
         if self._timer is not None:
             self._timer.cancel()
+        if self._eviction is not None:
             self._eviction.close()
         self.services.tick.end_all()
-        if self.store.read_only_reason is None:
-            if self.role is None:
-                keep_cursors(self.services.cursors, self.store)
-            await self._loop.run_in_executor(self._sync_thread, self.store.sync)
         connections = list(self.services.clients.admitted.values())
+        if self.role is not None:  # the log may not answer: who waits for it is told so
+            for connection in connections:
+                connection.refuse_held(self.store.synced_position)
+        elif self.store.read_only_reason is None:
+            keep_cursors(self.services.cursors, self.store)
+            await self._loop.run_in_executor(self._sync_thread, self.store.sync)
         for connection in connections:
             connection.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
@@ -213,7 +223,7 @@ class Server:
         if self._neighbours is not None:
             self._neighbours.close()
         await self._loop.run_in_executor(None, self._cold.close)
-        self._sync_thread.shutdown()
+        self._sync_thread.shutdown(wait=self.role is None)
 
     async def _finish_connections(self) -> None:
         deadline = self._loop.time() + FINISH_SECONDS

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.errors import FlinError
+from flin.net.batch.following_store import FollowingStore
 from flin.net.run.services import Services, make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.cold import ColdReads
@@ -196,16 +197,26 @@ class Peer:
 class Clients:
     """A server that answers peers, a round at a time."""
 
-    def __init__(self, store: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        role: Any = None,  # a ReplicaRole
+        executor: Any = None,
+        **options: Any,
+    ) -> None:
         self.wall_ms = 1_800_000_000_000
         self.store = FakeStore(clock=lambda: self.wall_ms) if store is None else store
         self.loop = FakeLoop()
         self.steady_ms = 10**9
+        if role is not None and not role.is_leading:
+            self.store = FollowingStore(self.store)
         self.services = make_services(
             self.store,
             Config(ServerOptions(**options)),
             self.loop.call_soon,
-            executor=PromptExecutor(),
+            executor=executor or PromptExecutor(),
+            role=role,
             wake=self.loop.call_soon,
             steady_clock=lambda: self.steady_ms,
         )

@@ -171,6 +171,13 @@ class Pending:
         for listener in self._listeners:
             listener.batch_committed()
 
+    def drop(self, error: Exception) -> None:
+        """Refuse the batch before the engine sees it."""
+        if self.points or self.ranges:
+            for journal in self.journals:  # who has read from it reads again
+                journal.note(self.points, self.ranges)
+            self._refuse(error)
+
     def settle(self) -> None:
         """Let those who owe the batch something write it."""
         for settle in self.unsettled:

@@ -75,6 +75,9 @@ class Client(Link, Protocol):
     def finish(self) -> bool:
         """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
 
+    def refuse_held(self, synced_position: int) -> None:
+        """See tick.ReplySink."""
+
 
 class Clients:
     """`gates_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""

@@ -131,7 +131,9 @@ class Transcript:
             after = end
         return [*pieces, held[after:]]
 
-    def judged(self, pieces: list[bytes], judge: Judge, batch: int | None = None) -> list[bytes]:
+    def judged(
+        self, pieces: list[bytes], judge: Judge, batch: int | None = None, *, keeps_messages: bool = False
+    ) -> list[bytes]:
         """The pieces, with the replies (of one batch, or all) as the judge lets them leave, and without its
         messages."""
         marks = [index for index, (began, turn) in enumerate(self.turns) if type(turn) is int and began == batch]
@@ -151,6 +153,8 @@ class Transcript:
         if marks:
             assert batch is not None
             self.turns[marks[-1]] = batch, settled  # counted in the pieces as they are now
+        if keeps_messages:
+            return frames
         return [frame for frame in frames if type(frame) is not Message or (batch is not None and frame.batch != batch)]
 
 

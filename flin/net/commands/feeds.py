@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from flin.engine.feed import Feed
 from flin.engine.key import prefix_stop
 from flin.errors import CommandError, FeedGapError
+from flin.net.batch.following_store import FOLLOWS
 from flin.net.client.session import RESP3, Closure
 from flin.net.command.key_specs import READS
 from flin.net.command.registry import command
@@ -39,6 +40,8 @@ def flin_watch(context: Context, args: list[bytes]) -> Value:
         raise CommandError("ERR FLIN.WATCH watches database 0 alone: SELECT 0 first")
     if not may_watch(session, prefixes):
         raise CommandError(NO_RANGE)
+    if services.store.read_only_reason is FOLLOWS:
+        raise CommandError("ERR a follower tells of no changes: watch the leader (CLUSTER SLOTS names it)")
     services.pending.commit()
     store = cast("Store", services.store)
     try:

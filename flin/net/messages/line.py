@@ -122,6 +122,9 @@ class Line:
     def refuse(self, batch: int, refusal: Refusal) -> None:
         self._frames[:] = [each for each in self._frames if each[0] != batch]
 
+    def deny(self, *, has_committed: bool) -> None:
+        """Messages are about no data."""
+
     def refuse_held(self, synced_position: int) -> None:
         self._release_held(synced_position)
         self._held.clear()

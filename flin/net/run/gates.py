@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.batch.following_store import FOLLOWS
 from flin.net.client.clients import ServerClosure
 from flin.net.client.session import Closure
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find
+from flin.net.run.follower_gate import READ_ONLY
 from flin.net.run.permission import may_run, note_denial
 from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
 
@@ -116,6 +118,10 @@ def check_writes(context: Context, *, has_waited: bool) -> None:
     store = context.services.store
     stall = store.stall()
     reason = store.read_only_reason or (store.background_error if stall.stopped else None)
+    if reason is FOLLOWS:
+        raise CommandError(READ_ONLY)
+    if reason is not None and context.services.role is not None:  # somebody else will lead, or this one again
+        raise CommandError(f"CLUSTERDOWN this leader cannot write: {reason}")
     if reason is not None:
         raise CommandError(
             f"MISCONF Flin cannot write to disk, so commands that modify the data set are refused: {reason}"

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flin.net.access import acl_file
@@ -32,7 +33,9 @@ from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
 from flin.net.run.checking import Check, Checks
+from flin.net.run.follower_gate import FollowerGate
 from flin.net.run.health import Health
+from flin.net.run.leased_tick import LeasedTick
 from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
 from flin.net.run.slot_gate import SlotGate
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from flin.engine.expiring import ExpiringSteps
     from flin.net.batch.store import StoreLike
     from flin.net.cluster.role import ReplicaRole
+    from flin.net.cluster.topology import Topology
     from flin.net.settings.config import Config
 
 
@@ -140,6 +144,18 @@ def load_users(options: ServerOptions, users: Users) -> None:
         raise ConfigError(f"the server does not start because of the aclfile: {error}") from error
 
 
+def _kind_of_tick(options: ServerOptions, role: ReplicaRole | None) -> Callable[..., Tick]:
+    if role is not None and role.is_leading:
+        return partial(LeasedTick, role)
+    return TimedTick if options.http else Tick
+
+
+def _gate(topology: Topology, options: ServerOptions, role: ReplicaRole | None) -> SlotGate:
+    if role is None or role.is_leading:
+        return SlotGate(topology, options.bind, role)
+    return FollowerGate(topology, options.bind, role, options.max_lag * 1000)
+
+
 def make_services(
     store: StoreLike,
     config: Config,
@@ -172,11 +188,12 @@ def make_services(
     if config.options.aclfile:
         load_users(config.options, users)
     clients = Clients(store, pending, config, counters, pubsub, users)
-    kind = TimedTick if config.options.http else Tick
-    tick = kind(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
+    tick = _kind_of_tick(config.options, role)(
+        store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock
+    )
     pubsub.rounds = tick
     pause = Pause(clients, store, steady_clock)
-    topology = config.options.topology
+    topology = config.options.topology if role is None else role.topology
     return Services(
         store=store,
         pending=pending,
@@ -202,7 +219,7 @@ def make_services(
         tracking=Tracking(pending, databases, clients.sessions.get, config),
         long_script=LongScript(pending, databases, pause, clients, config, tick, wake),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
-        slot_gate=None if topology is None else SlotGate(topology, config.options.bind),
+        slot_gate=None if topology is None else _gate(topology, config.options, role),
         role=role,
         stop=stop,
         engine_statistics=engine_statistics,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from flin.net.client.session import Session
     from flin.net.cluster.board import Board
+    from flin.net.cluster.role import ReplicaRole
     from flin.net.cluster.topology import Node, Topology
 
 CROSS_SLOT: Final = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -41,16 +42,22 @@ class Redirection(CommandError):
 class SlotGate:
     """`own` are the slots of this server. bind: its addresses."""
 
-    __slots__ = ("_bind", "_has", "board", "own", "queued_slot", "topology", "transaction_slot")
+    __slots__ = ("_bind", "_has", "_role", "_topology", "board", "own", "queued_slot", "transaction_slot")
 
-    def __init__(self, topology: Topology, bind: Sequence[str]) -> None:
-        self.topology = topology
+    def __init__(self, topology: Topology, bind: Sequence[str], role: ReplicaRole | None = None) -> None:
+        """role: of a replica; it has newer topologies, in which its own slots stay the same."""
+        self._topology = topology
+        self._role = role
         self.board: Board | None = None  # set where a supervisor watches the nodes
         self.queued_slot = NO_SLOT  # of the EXEC that was checked last
         self.transaction_slot: int | None = None  # of the EXEC that runs, or of what its scripts have touched
         self.own = OwnSlots(topology.own_node.first, topology.own_node.last)
         self._has = self.own.by_checksum
         self._bind = bind[0] if bind[0] not in _ANY_ADDRESS else _LOOPBACK
+
+    @property
+    def topology(self) -> Topology:
+        return self._topology if self._role is None else self._role.topology
 
     def is_open_to(self, command: Command, request: list[bytes]) -> int:
         """Whether a request that is not EXEC may run here; 0: no."""
@@ -77,6 +84,12 @@ class SlotGate:
 
     def check(self, session: Session, command: Command, request: list[bytes]) -> None:
         """Raises Redirection."""
+        slot = self._slot_of(session, command, request)
+        if slot != NO_SLOT and not self.own.has_slot(slot):
+            raise self._moved(slot, session)
+
+    def _slot_of(self, session: Session, command: Command, request: list[bytes]) -> int:
+        """The slot of the request, or of all that EXEC runs; NO_SLOT. Raises Redirection for several."""
         slot = NO_SLOT
         if not command.flags & Flag.ENDS_QUEUE:
             slot = slot_of_all(command, request)
@@ -84,16 +97,22 @@ class SlotGate:
             slot = self.queued_slot = _joined(slot_of_all(each, of) for each, of in session.queue)
         if slot == SEVERAL_SLOTS:
             raise Redirection(CROSS_SLOT)
-        if slot != NO_SLOT and not self.own.has_slot(slot):
-            node = self.topology.node_of(slot)
-            if node is None:
-                raise Redirection(NOBODY_LEADS)
-            host, port = self.endpoint_of(node, session)
-            raise Redirection(f"MOVED {slot} {host}:{port}")
+        return slot
+
+    def _moved(self, slot: int, session: Session) -> Redirection:
+        topology = self.topology
+        node = topology.node_of(slot)
+        if node is None or node is topology.own_node:  # the latter: this one follows no more, and does not lead yet
+            return Redirection(NOBODY_LEADS)
+        host, port = self.endpoint_of(node, session)
+        return Redirection(f"MOVED {slot} {host}:{port}")
 
     def is_away(self, number: int) -> bool:
         """Whether the node of this number does not answer its clients."""
-        return number != self.topology.own and self.board is not None and self.board.is_away(number)
+        topology = self.topology
+        if number == topology.own:
+            return False
+        return topology.nodes[number].is_away or (self.board is not None and self.board.is_away(number))
 
     def endpoint_of(self, node: Node, session: Session) -> tuple[str, int]:
         """Where this client reaches the node. A node without a host is on this machine: the client reaches it by the

@@ -66,6 +66,10 @@ class ReplySink(Protocol):
     def refuse_held(self, synced_position: int) -> None:
         """The sync failed after this position: replace the replies held for later ones, and send everything held."""
 
+    def deny(self, *, has_committed: bool) -> None:
+        """The leader's lease has lapsed: replace this tick's replies about data. has_committed: some of what it wrote
+        may be on its way to the log."""
+
 
 class RoundLike(Protocol):
     """The requests that connections have put aside until the end of the round (serve/round.py)."""
@@ -81,6 +85,9 @@ class RoundLike(Protocol):
 
     def release(self) -> int:
         """Send the replies. Returns to how many connections."""
+
+    def owe_all(self) -> None:
+        """None of the replies is sent as it is: its connections enter the tick."""
 
 
 CROWD: Final = 4

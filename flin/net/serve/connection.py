@@ -23,12 +23,19 @@ from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
 from flin.net.serve.dispatch import position_for, resume, run, run_columns, run_own, run_own_columns
 from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event
-from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
+from flin.net.serve.judge import (
+    UNCERTAIN_REPLY,
+    judge_lapsed,
+    judge_refused,
+    judge_uncertain,
+    judge_unsynced,
+    may_have_shown,
+)
 from flin.net.serve.peer import TransportPeer, has_hung_up
 from flin.net.serve.round import MAX_CHUNK_BYTES, Round
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
-from flin.net.serve.waiting import WaitForReady, after_command
+from flin.net.serve.waiting import ROLE_CHANGED, UNBLOCKED, WaitForReady, after_command
 from flin.net.serve.way_out import LARGE_CHUNK_BYTES, PAUSE_BYTES, WayOut
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_error
@@ -311,7 +318,7 @@ class Connection(WayOut, asyncio.Protocol):
         wait = self._wait
         if type(wait) is not WaitForReady:
             return False
-        wait.give_up(with_error=with_error)
+        wait.give_up(error=UNBLOCKED if with_error else "")
         return True
 
     @property
@@ -414,10 +421,29 @@ class Connection(WayOut, asyncio.Protocol):
 
     def refuse_held(self, synced_position: int) -> None:
         output = self._output
+        is_replica = self._services.role is not None
+        is_uncertain = False
         for number, (position, _, transcript) in enumerate(output.held):
             if position > synced_position:
-                output.replace_held(number, judge_unsynced(self.context, transcript, synced_position))
+                is_uncertain = is_replica
+                judge = (
+                    judge_uncertain(self.context, transcript)
+                    if is_replica
+                    else judge_unsynced(self.context, transcript, synced_position)
+                )
+                output.replace_held(number, judge)
         self.release_held(synced_position)
+        if is_uncertain:
+            self._end()
+
+    def deny(self, *, has_committed: bool) -> None:
+        if self._flow.state is CLOSED:
+            return
+        output = self._output
+        judge = judge_lapsed(self.context, output.transcript, has_committed=has_committed)
+        output.pieces[:] = output.transcript.judged(output.pieces, judge, keeps_messages=True)
+        if has_committed and any(piece.startswith(UNCERTAIN_REPLY) for piece in output.pieces):
+            self._end()
 
     # Called by the session; limits.
 
@@ -488,6 +514,8 @@ class Connection(WayOut, asyncio.Protocol):
     def finish(self) -> bool:
         """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
         self._flow.may_read = False
+        if type(self._wait) is WaitForReady and self._services.role is not None:
+            self._wait.give_up(error=ROLE_CHANGED)
         if type(self._wait) in _LEFT_BEHIND:
             self._end()
         self._update_reading()

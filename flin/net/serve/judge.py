@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError, FlinError
-from flin.net.batch.refusal import MISCONF, Refusal
+from flin.net.batch.refusal import LAPSED, MISCONF, UNCERTAIN, Refusal
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find_for
 from flin.net.run.call import value_of
@@ -60,7 +60,9 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
         if not command.flags & Flag.READONLY or not has_shown(command, request):
             return reply
         # XREAD BLOCK, which was given what is not there now, could wait again, but it has its reply.
-        is_repeatable = is_certain and not command.flags & (Flag.BLOCKING | Flag.NO_MANDATORY_KEYS)
+        # A leader's lease was looked at before this.
+        is_certain_now = is_certain and context.services.role is None
+        is_repeatable = is_certain_now and not command.flags & (Flag.BLOCKING | Flag.NO_MANDATORY_KEYS)
         return _read_again(refusal, context, command, request) if is_repeatable else _error(context, refusal.text)
 
     return judged
@@ -100,6 +102,49 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         return reply
 
     return judged
+
+
+def judge_lapsed(context: Context, transcript: Transcript, *, has_committed: bool) -> Judge:
+    """The judge of a leader's tick at whose end its lease had lapsed: what was read may have been old, and what was
+    written was refused, unless some of it was committed in the middle of the tick."""
+
+    def judged(request: list[bytes], reply: bytes) -> bytes:
+        command = find_for(request)
+        if command is None or reply == QUEUED.data or not _is_about_data(command):
+            return reply
+        if has_committed and _may_have_written(transcript, command, request, reply):
+            return _error(context, UNCERTAIN)
+        return _error(context, LAPSED)
+
+    return judged
+
+
+def judge_uncertain(context: Context, transcript: Transcript) -> Judge:
+    """The judge of what a leader held for the log, when it is not known what has become of it."""
+    return judge_lapsed(context, transcript, has_committed=True)
+
+
+def _is_about_data(command: Command) -> bool:
+    return bool(command.keys.first or command.keys.find or command.flags & _DATA)
+
+
+_DATA: Final = Flag.READONLY | Flag.WRITE | Flag.ENDS_QUEUE | Flag.PUBLISHES
+
+UNCERTAIN_REPLY: Final = encode_error(UNCERTAIN)
+
+
+def _may_have_written(transcript: Transcript, command: Command, request: list[bytes], reply: bytes) -> bool:
+    """Whether a request that was answered with this may have changed anything. (A script that answers with an error may
+    have written before.)"""
+    queue = transcript.transaction_of(request)
+    if queue is not None:
+        return any(one.may_write for one, _ in queue)
+    if reply.startswith(_LAPSED_REPLY):
+        return False
+    return command.may_write and (reply[:1] != b"-" or not command.is_write)
+
+
+_LAPSED_REPLY: Final = encode_error(LAPSED)
 
 
 def _aborted(command: Command, text: str) -> str:

@@ -118,6 +118,11 @@ class Round:
                 connection.owe(name, [column[own] for column in columns], replies[own])
         self._answered.clear()
 
+    def owe_all(self) -> None:
+        self._answered = self._committed + self._answered
+        self._committed = []
+        self.batch_refused()
+
     def release(self) -> int:
         spoke = 0
         answers = self._committed + self._answered

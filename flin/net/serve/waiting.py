@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 UNBLOCKED: Final = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 
+ROLE_CHANGED: Final = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+"""As Redis words it, whatever the role was."""
+
 _TAGS: Final = {"list": LIST, "sorted-set": SORTED_SET, "stream": STREAM}
 """By the group of the command: which type its keys must have."""
 
@@ -110,12 +113,12 @@ class WaitForReady(Wait):
             request[positions[0] - 1] = b"1"
         return request
 
-    def give_up(self, *, with_error: bool = False) -> None:
-        """The time is over, or somebody ends the wait."""
+    def give_up(self, *, error: str = "") -> None:
+        """The time is over, or somebody ends the wait, with an error or without."""
         session, pending = self.context.session, self.context.services.pending
-        if with_error:
-            self.context.services.counters.count_error(UNBLOCKED)
-        data = encode_error(UNBLOCKED) if with_error else session.encode(NULL_ARRAY)
+        if error:
+            self.context.services.counters.count_error(error)
+        data = encode_error(error) if error else session.encode(NULL_ARRAY)
         self.client.answer(self, data, pending.batches)
 
 

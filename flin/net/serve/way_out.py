@@ -62,6 +62,9 @@ class WayOut(ABC):
     def refuse_held(self, synced_position: int) -> None: ...
 
     @abstractmethod
+    def deny(self, *, has_committed: bool) -> None: ...
+
+    @abstractmethod
     def _note_held(self) -> None:
         """Called when more is held than before, or less."""
 

@@ -30,21 +30,23 @@ def follower(store: FakeStore) -> HandlerClient:
 
 def test_what_was_cached_is_gone() -> None:
     client = follower(FakeStore())
-    apply_foreign(client.services, {b"a": b"1", b"b": b"1", b"\xff\x00": b"1"})
+    client.call(b"READONLY")
+    apply_foreign(client.services, {b"a{x}": b"1", b"x": b"1", b"\xff\x00{x}": b"1"})
     for _ in range(3):
-        assert client.call(b"MGET", b"a", b"\xff", b"b") == b"*3\r\n" + b"$1\r\n1\r\n" * 3
-        assert client.call(b"GET", b"a") == b"$1\r\n1\r\n"
-    apply_foreign(client.services, {b"a": b"2", b"\xff\x00": TOMBSTONE})
-    assert client.call(b"MGET", b"a", b"\xff", b"b") == b"*3\r\n$1\r\n2\r\n$-1\r\n$1\r\n1\r\n"
-    assert client.call(b"GET", b"b") == b"$1\r\n1\r\n"
-    apply_foreign(client.services, {b"c": b"3"}, [(b"", b"\xff\xff")])
-    assert client.call(b"MGET", b"a", b"b", b"c") == b"*3\r\n$-1\r\n$-1\r\n$1\r\n3\r\n"
-    assert client.call(b"GET", b"b") == b"$-1\r\n"
+        assert client.call(b"MGET", b"a{x}", b"\xff{x}", b"x") == b"*3\r\n" + b"$1\r\n1\r\n" * 3
+        assert client.call(b"GET", b"a{x}") == b"$1\r\n1\r\n"
+    apply_foreign(client.services, {b"a{x}": b"2", b"\xff\x00{x}": TOMBSTONE})
+    assert client.call(b"MGET", b"a{x}", b"\xff{x}", b"x") == b"*3\r\n$1\r\n2\r\n$-1\r\n$1\r\n1\r\n"
+    assert client.call(b"GET", b"x") == b"$1\r\n1\r\n"
+    apply_foreign(client.services, {b"c{x}": b"3"}, [(b"", b"\xff\xff")])
+    assert client.call(b"MGET", b"a{x}", b"x", b"c{x}") == b"*3\r\n$-1\r\n$-1\r\n$1\r\n3\r\n"
+    assert client.call(b"GET", b"x") == b"$-1\r\n"
 
 
 def test_watchers_are_touched() -> None:
     client = follower(FakeStore())
     other = client.another()
+    other.call(b"READONLY")
     for key, points, ranges, is_touched in [
         (b"a", {b"a": b"1"}, [], True),
         (b"a", {b"b": b"1"}, [], False),

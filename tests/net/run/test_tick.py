@@ -41,6 +41,9 @@ class FakeSink:
     def refuse(self, batch: int, refusal: Refusal) -> None:
         self.events.append((batch, refusal))
 
+    def deny(self, *, has_committed: bool) -> None:
+        self.events.append(("denied", has_committed))
+
     def refuse_held(self, synced_position: int) -> None:
         self.events.append(("refused", [position for position in self.held if position > synced_position]))
         self.held.clear()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +55,8 @@ class Access:
     """In lower case."""
     token: bytes | None
     """None: nothing can be changed."""
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    """What stands for the token where a path begins so."""
 
     def refusal_of(self, asked: Asked) -> Refusal | None:
         """Why the request is refused; None: it is not."""
@@ -64,10 +66,12 @@ class Access:
         is_reading = asked.method in READING
         if is_reading and (asked.path in OPEN_PATHS or is_loopback(asked.own_address)):
             return None
-        if self.token is None:
+        secret = next((secret for prefix, secret in self.secrets.items() if asked.path.startswith(prefix)), self.token)
+        if secret is None:
             return Refusal(403, "this needs a token, and the server has none: start it with --http-token-file")
-        if not hmac.compare_digest(asked.authorization, b"Bearer " + self.token):
-            return Refusal(401, "this needs the token of --http-token-file: Authorization: Bearer TOKEN")
+        if not hmac.compare_digest(asked.authorization, b"Bearer " + secret):
+            what = "token of --http-token-file" if secret is self.token else "cluster's secret"
+            return Refusal(401, f"this needs the {what}: Authorization: Bearer TOKEN")
         if not is_reading and asked.content_type != "application/json":
             return Refusal(415, "send JSON: Content-Type: application/json")
         return None

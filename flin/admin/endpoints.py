@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from types import MappingProxyType
@@ -55,16 +56,38 @@ Copy: TypeAlias = "Callable[[str, Sequence[Source]], Awaitable[dict[str, Any]]]"
 
 Handler: TypeAlias = "Callable[[Any], Awaitable[Any]]"
 
+Act: TypeAlias = "Callable[[dict[str, Any]], Awaitable[Any]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Further paths of the page, which others than this package answer with what JSON can hold, or text."""
+
+    prefix: str
+    """All of them have it; who knows the secret may ask there."""
+    secret: bytes
+    reading: Mapping[str, Callable[[], Awaitable[Any]]]
+    acting: Mapping[str, Act]
+    """Given the body's object. Raises AskError."""
+
 
 class Endpoints:
     """The page of these sources: group 0 is the first one's."""
 
-    def __init__(self, sources: Sequence[Source], access: Access, guards: Mapping[Any, Guard], copy: Copy) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        access: Access,
+        guards: Mapping[Any, Guard],
+        copy: Copy,
+        extension: Extension | None = None,
+    ) -> None:
         """copy: makes a checkpoint of all groups."""
         self._sources = sources
         self._access = access
         self._guards = guards
         self._copy = copy
+        self._extension = extension
 
     def application(self) -> Any:
         async def answer(request: Any, handler: Handler) -> Any:
@@ -93,6 +116,11 @@ class Endpoints:
             ("/debug/stacks", self._stacks),
         ):
             router.add_post(path, post)
+        if self._extension is not None:
+            for path, read in self._extension.reading.items():
+                router.add_get(path, partial(_read_further, read))
+            for path, act in self._extension.acting.items():
+                router.add_post(path, partial(_act_further, act))
         return application
 
     async def _answer(self, request: Any, handler: Handler) -> Any:
@@ -243,8 +271,17 @@ async def _read(request: Any) -> None:
         raise AskError("the connection has ended before the request", BAD) from None
 
 
-async def _arguments(request: Any, *names: str) -> dict[str, Any]:
-    """The body's object. AskError if it is none, or has other names."""
+async def _read_further(read: Callable[[], Awaitable[Any]], request: Any) -> Any:
+    found = await read()
+    return _text(200, found) if isinstance(found, str) else _json(200, found)
+
+
+async def _act_further(act: Act, request: Any) -> Any:
+    return _json(200, await act(await _object(request)))
+
+
+async def _object(request: Any) -> dict[str, Any]:
+    """The body's. AskError if it is none."""
     data = await request.read()
     try:
         found = json.loads(data) if data.strip() else {}
@@ -252,6 +289,12 @@ async def _arguments(request: Any, *names: str) -> dict[str, Any]:
         raise AskError("the body must be a JSON object", BAD) from None
     if not isinstance(found, dict):
         raise AskError("the body must be a JSON object", BAD)
+    return found
+
+
+async def _arguments(request: Any, *names: str) -> dict[str, Any]:
+    """The body's object. AskError if it is none, or has other names."""
+    found = await _object(request)
     unknown = sorted(found.keys() - set(names))
     if unknown:
         raise AskError(f"there is no {unknown[0][:100]!r} here: the body may have {', '.join(names) or 'nothing'}", BAD)

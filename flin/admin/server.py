@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from flin.admin.access import access_of
 from flin.admin.checkpoint_path import checkpoint_path
-from flin.admin.endpoints import Copy, Endpoints
+from flin.admin.endpoints import Copy, Endpoints, Extension
 from flin.admin.guard import KEEPALIVE_SECONDS, MAX_CONNECTIONS, MAX_HEAD_BYTES, Guard
 from flin.admin.source import Source
 from flin.net.settings.http_address import parse_http_address
@@ -33,17 +35,24 @@ class Page:
         self._access = access_of(options)
         self._directory = options.dir
         self._bound = _bound_to(*parse_http_address(options.http))
+        self._extension: Extension | None = None
+        self._context: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
         return int(self._bound.getsockname()[1])
+
+    def extend(self, extension: Extension, context: ssl.SSLContext | None) -> None:
+        """Before it is served: with further paths, and over TLS if there is a context."""
+        self._extension, self._context = extension, context
+        self._access = replace(self._access, secrets={extension.prefix: extension.secret})
 
     @asynccontextmanager
     async def served(self, sources: Sequence[Source], copy: Copy | None = None) -> AsyncIterator[None]:
         """Answer while the block runs. copy: how a checkpoint of several groups is made."""
         guards: dict[Any, Guard] = {}
         runner = web.AppRunner(
-            Endpoints(sources, self._access, guards, copy or self._copy).application(),
+            Endpoints(sources, self._access, guards, copy or self._copy, self._extension).application(),
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=MAX_HEAD_BYTES,
@@ -54,9 +63,12 @@ class Page:
         protocols = runner.server
         assert protocols is not None
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Guard(protocols(), guards), sock=self._bound, backlog=MAX_CONNECTIONS)
+        server = await loop.create_server(
+            lambda: Guard(protocols(), guards), sock=self._bound, backlog=MAX_CONNECTIONS, ssl=self._context
+        )
         host, port = self._bound.getsockname()[:2]
-        logger.info("the page and metrics are at http://%s:%d/", f"[{host}]" if ":" in host else host, port)
+        scheme = "http" if self._context is None else "https"
+        logger.info("the page and metrics are at %s://%s:%d/", scheme, f"[{host}]" if ":" in host else host, port)
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.cluster.choice import Choice, choose
 from flin.cluster.groups import read_groups
+from flin.cluster.node_directory import NODE
 from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.file_name import MANIFEST
@@ -87,6 +88,8 @@ def add_row(group: argparse._ArgumentGroup, row: Row) -> None:
 def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     check_memory(options)
+    if options.node_id:
+        return run_node(options, arguments.check_config)
     choice = choice_of(options)
     options = replace(options, workers=choice.workers)
     check_engine_options(options)
@@ -94,9 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check_config:
         print(given_options(options))
         return exit_code.OK
-    missing = missing_of_extra()
-    if missing:
-        print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
+    warn_of_missing()
     page = attend = None
     if options.http:
         from flin.admin.attendant import attendant, page_of
@@ -110,6 +111,26 @@ def run(arguments: argparse.Namespace) -> int:
     from flin.net.server import serve
 
     return serve(options, choice.remark, attend=attend)
+
+
+def run_node(options: ServerOptions, check_config: bool) -> int:
+    """A node of a cluster, whose workers are one for each group, whatever --workers says."""
+    given = dict(options.file_values) | dict(options.overridden)
+    if "dir" not in given:
+        options = replace(options, dir=os.path.join(options.dir, options.node_id))
+    check_engine_options(options)
+    if check_config:
+        print(given_options(options))
+        return exit_code.OK
+    remark = f", --workers {options.workers} changes nothing for a node" if "workers" in given else ""
+    warn_of_missing()
+    from flin.admin.attendant import page_of
+
+    try:
+        from flin.cluster.node import serve_node
+    except ModuleNotFoundError as error:
+        raise UsageError(f"a node needs {error.name}, which is not installed: pip install 'flin[cluster]'") from error
+    return serve_node(options, page_of(options), remark)
 
 
 def given_options(options: ServerOptions) -> str:
@@ -132,6 +153,8 @@ def choice_of(options: ServerOptions) -> Choice:
     """How many processes. UsageError if the directory is for another number, or if an option has no sense then."""
     if options.dir == MEMORY:  # whatever may lie at this path
         return Choice(1)
+    if NODE in _names_at(options.dir):
+        raise UsageError(f"{options.dir} is of a node of a cluster: give its --node-id, --http and --raft, too")
     groups = len(read_groups(options.dir))
     has_database = MANIFEST in _names_at(options.dir)
     choice = choose(options.workers, groups, has_database, usable_cores(), options.dir)
@@ -182,6 +205,12 @@ def _names_at(directory: str) -> list[str]:
     return os.listdir(directory) if Path(directory).is_dir() else []
 
 
+def warn_of_missing() -> None:
+    missing = missing_of_extra()
+    if missing:
+        print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
+
+
 def missing_of_extra() -> list[str]:
     """The packages that are not installed. The server works without them, at about half the speed."""
     return [name for name in EXTRA if importlib.util.find_spec(name) is None]
@@ -193,6 +222,7 @@ def check_memory(options: ServerOptions) -> None:
         "--workers": options.workers > 1,
         "--backup-dir": options.backup_dir,
         "--encryption-key-file": options.encryption_key_file,
+        "--node-id": options.node_id,
     }
     for name in [name for name, is_given in given.items() if is_given and options.dir == MEMORY]:
         raise UsageError(f"{name} is for a database in files, and --dir {MEMORY} has none: leave one of the two out")

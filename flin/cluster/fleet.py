@@ -146,14 +146,22 @@ class Fleet:
     problem: str = field(default="")
 
     def begin(self) -> list[Step]:
-        return [Start(number, 0) for number in range(len(self.members))]
+        """Members that have ended are not started yet: `add` does that."""
+        return [Start(number, 0) for number, each in enumerate(self.members) if each.state is State.STARTING]
+
+    def add(self, number: int) -> list[Step]:
+        """Start one that was not wanted until now; nothing, if it is there."""
+        if self.is_stopping or self.members[number].state is not State.ENDED:
+            return []
+        self.members[number] = Member()
+        return [Start(number, 0)]
 
     def note_ready(self, number: int, now: float) -> list[Step]:
         member = self.members[number]
         member.state, member.ready_at, member.vain_starts = State.READY, now, 0
         if self.is_announced:
             return [Note(f"worker {number} is ready again")]
-        self.is_announced = all(each.state is State.READY for each in self.members)
+        self.is_announced = all(each.state in (State.READY, State.ENDED) for each in self.members)
         return [Announce()] if self.is_announced else []
 
     def note_started(self, number: int) -> bool:

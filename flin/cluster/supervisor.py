@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flin.cluster.assignment import Assignment, divided, shared
+from flin.cluster.assignment import Assignment, ReplicaPlace, divided, shared
 from flin.cluster.fleet import Abandon, Announce, Ending, Expire, Finish, Fleet, Member, Note, Signal, Start, Step
 from flin.cluster.group_copies import begin_group_backups
 from flin.cluster.groups import Group, create_groups, make_databases, read_groups
@@ -67,7 +67,7 @@ def supervise(options: ServerOptions, page: Page | None = None) -> int:
         signal.signal(number, signal.SIG_IGN)
     fs = OsFileSystem()
     with Diagnostics(options, "supervisor") as diagnostics, ExitStack() as held:
-        held.callback(_locked(fs, options.dir).release)
+        held.callback(locked(fs, options.dir).release)
         held.enter_context(pid_file(options.pidfile))
         groups = read_groups(options.dir)
         if groups:
@@ -94,7 +94,8 @@ def _key_in(path: str) -> bytes:
     return read_key(path)[0]
 
 
-def _locked(fs: OsFileSystem, directory: str) -> HeldLock:
+def locked(fs: OsFileSystem, directory: str) -> HeldLock:
+    """Make the directory, if it is not there, and lock it. StorageError, LockedError."""
     try:
         fs.make_directory(directory)
     except OSError as error:
@@ -132,13 +133,16 @@ class Supervisor:
         board: int,
         diagnostics: Diagnostics,
         page: WorkersPage | None = None,
+        of_workers: tuple[ServerOptions, ...] = (),
     ) -> None:
+        """of_workers: the options of each, if they are not its share of all (`divided`)."""
         self._options = options
         self._diagnostics = diagnostics
         self._groups = groups
         self._sockets = sockets
         self._lock = lock
-        self._of_workers = divided(options, groups, [(each.port, each.tls_port) for each in sockets])
+        ports = [(each.port, each.tls_port) for each in sockets]
+        self._of_workers = of_workers or divided(options, groups, ports)
         self._fleet = Fleet([Member() for _ in groups])
         self._workers: dict[int, WorkerProcess] = {}
         self._board_descriptor = board
@@ -238,7 +242,8 @@ class Supervisor:
             with self._lines.add(number) as control, self._page_end(number) as page:
                 inherited = self._lock, self._board_descriptor, control.fileno()
                 asked = None if page is None else page.fileno()
-                assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), *inherited, asked)
+                options, place = self._of_workers[number], self._place(number)
+                assignment = Assignment(options, tuple(plain), tuple(tls), *inherited, asked, place)
                 worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
         except OSError as error:  # no memory, no process or no file is left for it
             self._discard(number)
@@ -247,6 +252,14 @@ class Supervisor:
             return
         self._workers[number] = worker
         self._loop.add_reader(worker.reports, partial(self._hear, number, worker))
+
+    def _place(self, number: int) -> ReplicaPlace | None:
+        """What a worker is told if it is a replica."""
+        return None
+
+    def _what(self) -> str:
+        """What is served, in the line at the start."""
+        return database_line(self._options)
 
     def _page_end(self, number: int) -> AbstractContextManager[socket.socket | None]:
         return nullcontext() if self._page is None else self._page.add(number)
@@ -282,6 +295,6 @@ class Supervisor:
         }
         places = ", ".join(f"{hosts} {kind} {' '.join(map(str, ports))}" for kind, ports in numbers.items() if ports)
         seconds = time.monotonic() - self._began
-        line = start_line(places, database_line(self._options), self._recovered, seconds)
+        line = start_line(places, self._what(), self._recovered, seconds)
         self._diagnostics.announce(line)
         self._manager.ready(line)

@@ -26,12 +26,14 @@ POLL_SECONDS: Final = 0.05
 
 
 @contextmanager
-def workers_lock(directory: str, seconds: float) -> Iterator[int]:
+def workers_lock(directory: str, seconds: float, name: str = GROUPS) -> Iterator[int]:
     """Hold the lock of a directory of groups, once the workers of an earlier supervisor have ended. Yields the
-    descriptor to hand down. LockedError when the time is over, StorageError."""
-    path = join(directory, GROUPS)
+    descriptor to hand down. name: of another file, which is made if it is not there. LockedError when the time is over,
+    StorageError."""
+    path = join(directory, name)
     try:
-        descriptor = open_file(path, os.O_RDWR)  # for writing: over NFS a lock is exclusive only then
+        flags = os.O_RDWR | (0 if name == GROUPS else os.O_CREAT)
+        descriptor = open_file(path, flags)  # for writing: over NFS a lock is exclusive only then
     except OSError as error:
         raise StorageError("lock", path, error) from error
     try:

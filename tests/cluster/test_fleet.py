@@ -300,3 +300,23 @@ def test_seeded_bugs_are_found(bug: type[Fleet]) -> None:
         except AssertionError:
             found += 1
     assert found
+
+
+def test_members_that_are_wanted_later() -> None:
+    made = Fleet([Member(), Member(State.ENDED), Member(State.ENDED)])
+    assert made.begin() == [Start(0, 0)]
+    assert made.add(0) == []
+    assert made.note_ready(0, 0.0) == [Announce()]
+    assert made.add(1) == [Start(1, 0)]
+    assert made.add(1) == []
+    made.note_ready(1, 0.0)
+    assert quiet(made.stop()) == [
+        Abandon(0),
+        Abandon(1),
+        Abandon(2),
+        *(Signal(n, signal.SIGTERM) for n in (0, 1)),
+        LIMIT,
+    ]
+    assert made.add(2) == []
+    made.note_end(0, CLEAN, 1.0)
+    assert made.note_end(1, CLEAN, 1.0) == [Finish("")]

@@ -232,7 +232,7 @@ class ServerOptions:
         "", _FILE, "who has this secret may join; the first node makes it", _PROTECTED,
         told="cluster-secret beside DIR")
     cluster_tls: str = _cluster(
-        "", _DIR, "ca.pem, node.pem and node.key: nodes then talk over TLS only, to holders of certificates",
+        "", _DIR, "ca.crt, node.crt and node.key: nodes then talk over TLS only, to holders of certificates",
         _PROTECTED)
     insecure_cluster: bool = _cluster(
         False, yes_no(), "let nodes talk over the network without TLS: who reaches their ports may change all",

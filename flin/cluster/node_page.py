@@ -1,0 +1,193 @@
+"""What a node answers over HTTP beside its figures: joining, leaving, and how the cluster is.
+
+GET  /cluster/status    everything that is known, as JSON
+POST /cluster/join      the cluster's secret is needed; joining.py says what is asked and answered
+POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads, then its vote
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from flin.admin.source import BAD, BUSY, AskError
+from flin.cluster.controller import LEAVING, Controller
+from flin.cluster.etcd_maintenance import EtcdMaintenance
+from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
+from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Put
+from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, group_of
+from flin.cluster.node_directory import NodeRecord
+from flin.cluster.own_etcd import NodeEtcd, OwnMembership
+from flin.cluster.slot_map import map_of
+
+if TYPE_CHECKING:
+    from flin.admin.endpoints import Extension
+
+PREFIX: Final = "/cluster/"
+TIMEOUT_SECONDS: Final = 3.0
+LEAVE_SECONDS: Final = 60.0
+"""For a node to give away what it leads: a handover takes a second, and the controller looks each second."""
+
+POLL_SECONDS: Final = 0.5
+
+
+class NodePage:
+    def __init__(
+        self,
+        record: NodeRecord,
+        etcd: NodeEtcd,
+        store: KeyValueStore,
+        keys: Keys,
+        controller: Controller,
+        membership: OwnMembership | None,
+    ) -> None:
+        """membership: None where etcd is not Flin's."""
+        self._record = record
+        self._etcd = etcd
+        self._store = store
+        self._keys = keys
+        self._controller = controller
+        self._membership = membership
+        self._joining = asyncio.Lock()
+
+    def extension(self, secret: bytes) -> Extension:
+        from flin.admin.endpoints import Extension
+
+        reading = {f"{PREFIX}status": self.status}
+        return Extension(PREFIX, secret, reading, {PATH: self.join, f"{PREFIX}leave": self.leave})
+
+    async def join(self, body: dict[str, Any]) -> Any:
+        try:
+            request = decode_request(body)
+        except ValueError as error:
+            raise AskError(str(error), BAD) from error
+        record = self._record
+        if self._membership is None or not request.peer_url:
+            endpoints = tuple(self._etcd.store.channels.endpoints) if self._membership is None else ()
+            return asdict(JoinAnswer(record.cluster, record.groups, record.replicas, endpoints=endpoints))
+        async with self._joining:
+            try:
+                return asdict(await asyncio.to_thread(self._membership.admit, request))
+            except JoinError as error:
+                raise AskError(str(error), 503 if error.is_passing else BUSY) from error
+
+    async def leave(self, body: dict[str, Any]) -> Any:
+        node = body.get("node")
+        if not isinstance(node, str) or body.keys() != {"node"}:
+            raise AskError('name the node: {"node": "node3"}', BAD)
+        try:
+            return await asyncio.to_thread(self._leave, node)
+        except KeyValueError as error:
+            raise AskError(f"it may not be done: ask again. {error}") from error
+
+    def _leave(self, node: str) -> dict[str, Any]:
+        """Each step may be done again. In a thread."""
+        key = self._keys.node(node)
+        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        if node not in found.nodes:
+            names = " ".join(sorted(found.nodes))
+            if self._membership is not None:
+                self._membership.remove(node)
+            raise AskError(f"there is no node {node[:64]!r} in the cluster; there are {names}", BAD)
+        others = [name for name in found.nodes if name != node]
+        if not others:
+            raise AskError("it is the only node: end it, and remove its directory", BUSY)
+        value = found.nodes[node]
+        labels = (*(each for each in value.labels if each[0] != LEAVING), (LEAVING, "yes"))
+        marked = replace(value, labels=labels)
+        compare = [ModRevision(key, found.revisions[key])]
+        if not self._store.txn(compare, [Put(key, marked.encode())], timeout=TIMEOUT_SECONDS).succeeded:
+            raise AskError(f"{node} has just changed: ask again")
+        self._wait_until_given_away(node)
+        if self._membership is not None:
+            self._membership.remove(node)
+        applied = [Delete(self._keys.applied(group, node)) for group in range(self._record.groups)]
+        self._store.txn((), [Delete(key), Delete(self._keys.alive(node)), *applied], timeout=TIMEOUT_SECONDS)
+        return {"left": node, "nodes": sorted(others)}
+
+    def _wait_until_given_away(self, node: str) -> None:
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while True:
+            found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+            led = [group for group, value in found.leaders.items() if value.node == node]
+            held = [group for group, value in found.replicas.items() if node in value.nodes]
+            if not led and not held:
+                return
+            if time.monotonic() >= deadline:
+                raise AskError(
+                    f"{node} still has the groups {sorted({*led, *held})} after {LEAVE_SECONDS:g} s: it stays marked "
+                    "as leaving; ask again"
+                )
+            time.sleep(POLL_SECONDS)
+
+    async def status(self) -> Any:
+        try:
+            return await asyncio.to_thread(self._status)
+        except KeyValueError as error:
+            raise AskError(f"etcd does not answer, so there may be no majority: {error}") from error
+
+    def _status(self) -> dict[str, Any]:
+        """As of one revision of etcd; in a thread."""
+        keys = self._keys
+        reads = (Get(*keys.map), Get(*keys.leases), Get(*keys.all_applied))
+        mapped, leases, applied = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
+        found = map_of(keys, mapped.pairs)
+        away = self._controller.away()
+        next_index = {group_of(pair.key): LeaseValue.decode(pair.value).index for pair in leases.pairs}
+        in_tables = {pair.key: AppliedValue.decode(pair.value).index for pair in applied.pairs}
+        return {
+            "cluster": self._record.cluster,
+            "asked": self._record.node,
+            "is_controller": self._controller.is_acting,
+            "voting": list(found.members.voting),
+            "learning": list(found.members.learning),
+            "nodes": {name: {**_told(value), "is_away": name in away} for name, value in sorted(found.nodes.items())},
+            "groups": [
+                {
+                    "group": group,
+                    "leader": found.leaders[group].node if group in found.leaders else None,
+                    "epoch": found.leaders[group].epoch if group in found.leaders else 0,
+                    "preferred": found.replicas[group].preferred if group in found.replicas else "",
+                    "replicas": {
+                        name: in_tables.get(keys.applied(group, name), 0)
+                        for name in (found.replicas[group].nodes if group in found.replicas else ())
+                    },
+                    "index": next_index.get(group, 0),
+                }
+                for group in range(found.groups)
+            ],
+            "etcd": self._etcd_status(found.nodes),
+        }
+
+    def _etcd_status(self, nodes: Any) -> list[dict[str, Any]]:
+        told: list[dict[str, Any]] = []
+        for name, value in sorted(nodes.items()):
+            if not value.etcd:
+                continue
+            try:
+                told.append({"node": name, **_of_etcd(self._etcd.maintenance, value)})
+            except KeyValueError as error:
+                told.append({"node": name, "error": str(error)})
+        return told
+
+
+def _told(value: NodeValue) -> dict[str, Any]:
+    return {
+        "host": value.host,
+        "ports": [port for _, port, _ in value.ports],
+        "http": value.http,
+        "version": value.version,
+    }
+
+
+def _of_etcd(maintenance: EtcdMaintenance, value: NodeValue) -> dict[str, Any]:
+    found = maintenance.status(value.etcd, TIMEOUT_SECONDS)
+    return {
+        "version": found.version,
+        "leads": found.leader == found.member,
+        "size_bytes": found.size_bytes,
+        "used_bytes": found.used_bytes,
+        "errors": list(found.errors),
+    }

@@ -1,0 +1,150 @@
+"""A node's way to etcd: the member that it runs itself, or one that is there already; and who belongs to it.
+
+Calls wait, and come from threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flin.cluster.certificates import read_certificates
+from flin.cluster.etcd import EtcdKeyValueStore
+from flin.cluster.etcd_channels import FOREIGN_PING_SECONDS, Access
+from flin.cluster.etcd_maintenance import EtcdMaintenance, Member
+from flin.cluster.etcd_member import CLIENT_PORT_OFFSET, EtcdMember, MemberOptions, find_etcd, peer_url, resolve
+from flin.cluster.forming import MAX_MEMBERS, Add, Admitted, Promote, Refuse, admission, to_promote
+from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest
+from flin.cluster.key_value import KeyValueError
+from flin.cluster.keys import MembersValue
+from flin.cluster.node_directory import NodeRecord
+from flin.cluster.slot_map import SlotMap
+from flin.net.settings.http_address import parse_http_address
+from flin.net.settings.options import ServerOptions
+
+TIMEOUT_SECONDS: Final = 3.0
+
+
+class NodeEtcd:
+    """The node's member, if it runs one, and its client of all members."""
+
+    store: EtcdKeyValueStore
+    maintenance: EtcdMaintenance
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Nothing is started yet. Raises CertificatesError; EtcdError if etcd is not installed."""
+        self._options = options
+        self.certificates = read_certificates(options.cluster_tls) if options.cluster_tls else None
+        self.is_own = bool(options.raft)
+        if self.is_own:
+            find_etcd()
+            self._host, self._port = parse_http_address(options.raft)
+        self._member: EtcdMember | None = None
+
+    @property
+    def peer_url(self) -> str:
+        """Where the node's member is for other members; empty: it runs none."""
+        if not self.is_own:
+            return ""
+        return peer_url(self._host, self._port, is_encrypted=self.certificates is not None)
+
+    @property
+    def client_url(self) -> str:
+        """Likewise, where clients of etcd ask it."""
+        if not self.is_own:
+            return ""
+        return peer_url(self._host, self._port + CLIENT_PORT_OFFSET, is_encrypted=self.certificates is not None)
+
+    def start(self, record: NodeRecord) -> EtcdKeyValueStore:
+        """The client. Raises EtcdError."""
+        endpoints = self._options.etcd.split(",") if self._options.etcd else [*record.endpoints]
+        if self.is_own:
+            endpoints = list(dict.fromkeys([self.client_url, *endpoints]))
+            given = MemberOptions(
+                name=record.node,
+                directory=Path(self._options.dir),
+                host=self._host,
+                peer_port=self._port,
+                listen_address=resolve(self._host),
+                cluster=dict(record.members),
+                token=record.token,
+                is_joining=record.is_joining,
+                certificates=self.certificates,
+            )
+            self._member = EtcdMember(given)
+            self._member.start()
+        access = Access(self.certificates) if self.is_own else Access(self.certificates, FOREIGN_PING_SECONDS)
+        self.store = EtcdKeyValueStore(endpoints, access)
+        self.maintenance = EtcdMaintenance(self.store.channels)
+        return self.store
+
+    def stop(self) -> None:
+        """Idempotent, also before the start."""
+        if self._member is not None:
+            self._member.stop()
+
+    def endpoints(self, found: SlotMap) -> tuple[str, ...]:
+        """Where a process of this node asks etcd, its own member first."""
+        if not self.is_own:
+            return tuple(self._options.etcd.split(","))
+        others = [value.etcd for _, value in sorted(found.nodes.items()) if value.etcd]
+        return tuple(dict.fromkeys([self.client_url, *others]))
+
+
+@dataclass
+class OwnMembership:
+    """The members that Flin's nodes run."""
+
+    maintenance: EtcdMaintenance
+    record: NodeRecord
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def members(self) -> list[Member]:
+        """Raises KeyValueError."""
+        return self.maintenance.members(TIMEOUT_SECONDS)
+
+    def promote_one(self) -> MembersValue:
+        found = self.members()
+        chosen = to_promote(found)
+        if chosen is not None:
+            self.maintenance.promote(chosen.id, TIMEOUT_SECONDS)
+            found = self.members()
+        voting = sorted(each.name for each in found if not each.is_learner and each.name)
+        return MembersValue(tuple(voting), tuple(sorted(each.name for each in found if each.is_learner and each.name)))
+
+    def admit(self, request: JoinRequest) -> JoinAnswer:
+        """A node wants to join. Raises JoinError."""
+        with self._lock:
+            try:
+                for _ in range(MAX_MEMBERS):
+                    match admission(self.members(), request.node, request.peer_url):
+                        case Refuse(reason):
+                            raise JoinError(reason)
+                        case Promote(member, name):
+                            if not name:
+                                raise JoinError("another node is joining that has not started its etcd yet", True)
+                            self.maintenance.promote(member, TIMEOUT_SECONDS)
+                        case Add():
+                            self.maintenance.add_learner(request.peer_url, TIMEOUT_SECONDS)
+                        case Admitted():
+                            return self._answer(request)
+                raise JoinError("the members of etcd change: ask again", True)
+            except KeyValueError as error:  # a learner that is behind, a member that has just started
+                raise JoinError(f"not yet: {error}", True) from error
+
+    def remove(self, node: str) -> None:
+        """Its member votes no more. Raises KeyValueError."""
+        for member in self.members():
+            if member.name == node:
+                self.maintenance.remove(member.id, TIMEOUT_SECONDS)
+
+    def _answer(self, request: JoinRequest) -> JoinAnswer:
+        found = self.members()
+        members = tuple((each.name or request.node, each.peer_urls[0]) for each in found)
+        endpoints = tuple(url for each in found if not each.is_learner for url in each.client_urls)
+        record = self.record
+        return JoinAnswer(record.cluster, record.groups, record.replicas, record.token, members, endpoints)

@@ -39,9 +39,11 @@ class ServerThread:
         back_up: Callable[[], None] = nothing_to_do,
         check: Check = tuple,
         line_end: LineEnd | None = None,
+        role: Any = None,  # a ReplicaRole
         **options: Any,
     ) -> None:
         self._line_end = line_end
+        self._role = role
         self.store = FakeStore() if store is None else store
         self.options = ServerOptions(**{"port": 0, **options})
         self._uvloop = uvloop
@@ -105,7 +107,7 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = Server(self.options, self.store, line_end=self._line_end)
+        self.server = Server(self.options, self.store, line_end=self._line_end, role=self._role)
         await self.server.start(compact=self._compact, back_up=self._back_up, check=self._check)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port

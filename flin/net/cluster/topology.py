@@ -46,6 +46,11 @@ class Group:
     leader: Node | None
     followers: tuple[Node, ...]
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All of them, the one that leads first."""
+        return self.followers if self.leader is None else (self.leader, *self.followers)
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:

@@ -60,13 +60,14 @@ def hello(context: Context, args: list[bytes]) -> Value:
         session.name = name
     session.set_protocol(protocol)
     context.note_subscriptions()
+    role = context.services.role
     return {
         b"server": b"redis",
         b"version": context.services.config.options.redis_version.encode(),
         b"proto": protocol,
         b"id": session.id,
         b"mode": b"standalone" if context.services.slot_gate is None else b"cluster",
-        b"role": b"master",
+        b"role": b"replica" if role is not None and not role.is_leading else b"master",
         b"modules": [],
     }
 

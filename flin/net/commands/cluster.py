@@ -1,7 +1,7 @@
 """CLUSTER, READONLY, READWRITE and ASKING: what a node of a cluster tells its clients of it.
 
-The nodes and their slots are fixed while a cluster runs, so what changes a cluster of Redis is refused. So is all of it
-by a server that is no node.
+Whoever runs the nodes decides who has which slots, so what changes a cluster of Redis is refused. So is all of it by a
+server that is no node.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from flin.errors import CommandError
 from flin.net.cluster.own_slots import keys_in
 from flin.net.cluster.slots import SLOTS, slot_of
+from flin.net.cluster.topology import NOBODY
 from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import help_lines
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OK, Slices, Value, Verbatim, shown
 
 if TYPE_CHECKING:
-    from flin.net.cluster.topology import Node
+    from flin.net.cluster.topology import Group, Node
     from flin.net.run.context import Context
     from flin.net.run.slot_gate import SlotGate
 
@@ -28,6 +29,11 @@ _NO_CLUSTER: Final = "ERR This instance has cluster support disabled"
 _FIXED: Final = (
     "ERR the nodes of this cluster and their slots are fixed while it runs: stop it, and use `flin resize` to divide "
     "the slots among another number of workers"
+)
+
+_AGREED: Final = (
+    "ERR the nodes of this cluster agree by etcd on who leads which slots: `flin serve --join` adds a node, `flin "
+    "cluster leave` removes one"
 )
 
 
@@ -41,7 +47,7 @@ def _gate(context: Context) -> SlotGate:
 
 @command("readonly", 1, "loading stale fast", categories="connection")
 def readonly(context: Context, args: list[bytes]) -> Value:
-    """Is noted, for CLIENT LIST: there are no replicas to read from. Refused outside a cluster."""
+    """From now on a follower answers reads itself, as old as they may be. Refused outside a cluster."""
     _gate(context)
     context.session.is_readonly = True
     return OK
@@ -68,19 +74,22 @@ container("cluster", GROUP, "Commands about the cluster that the server is a nod
 @command("cluster|info", 2, "stale")
 def info(context: Context, args: list[bytes]) -> Value:
     """Returns the cluster's state. It is ok while a node is away, too, since the others go on."""
-    gate = _gate(context)
-    topology = gate.topology
-    lost = sum(node.last - node.first + 1 for number, node in enumerate(topology.nodes) if gate.is_away(number))
+    gate, role = _gate(context), context.services.role
+    groups = gate.topology.groups
+    led = [group for group in groups if group.leader is not None]
+    lost = [group for group in groups if group.leader is None or gate.is_away(group.leader)]
+    number_lost = sum(group.last - group.first + 1 for group in lost)
+    epoch = None if role is None else role.figures().epoch
     figures = {
-        "cluster_state": "ok",
-        "cluster_slots_assigned": SLOTS,
-        "cluster_slots_ok": SLOTS - lost,
+        "cluster_state": "ok" if len(led) == len(groups) else "fail",
+        "cluster_slots_assigned": sum(group.last - group.first + 1 for group in led),
+        "cluster_slots_ok": SLOTS - number_lost,
         "cluster_slots_pfail": 0,
-        "cluster_slots_fail": lost,
-        "cluster_known_nodes": len(topology.nodes),
-        "cluster_size": len(topology.nodes),
-        "cluster_current_epoch": len(topology.nodes),
-        "cluster_my_epoch": topology.own + 1,
+        "cluster_slots_fail": number_lost,
+        "cluster_known_nodes": len(gate.topology.nodes),
+        "cluster_size": len(groups),
+        "cluster_current_epoch": len(groups) if epoch is None else epoch,
+        "cluster_my_epoch": gate.topology.own + 1 if epoch is None else epoch,
         "cluster_stats_messages_sent": 0,
         "cluster_stats_messages_received": 0,
         "total_cluster_links_buffer_limit_exceeded": 0,
@@ -96,26 +105,37 @@ def myid(context: Context, args: list[bytes]) -> Value:
 
 @command("cluster|slots", 2, "stale")
 def slots(context: Context, args: list[bytes]) -> Value:
-    """Returns each range of slots with the address and the id of its node."""
+    """Returns each range of slots with its nodes: first the one that leads, then those that follow and are there.
+
+    A range that nobody leads is left out."""
     gate = _gate(context)
     ranges: list[Value] = []
-    for node in gate.topology.nodes:
-        host, port = gate.endpoint_of(node, context.session)
-        ranges.append([node.first, node.last, [host.encode(), port, node.id.encode(), {}]])
+    for group in gate.topology.groups:
+        if group.leader is not None:
+            present = [group.leader, *(node for node in group.followers if not gate.is_away(node))]
+            ranges.append([group.first, group.last, *(_place(gate, context, node) for node in present)])
     return ranges
+
+
+def _place(gate: SlotGate, context: Context, node: Node) -> list[Value]:
+    host, port = gate.endpoint_of(node, context.session)
+    return [host.encode(), port, node.id.encode(), {}]
 
 
 @command("cluster|shards", 2, "stale")
 def shards(context: Context, args: list[bytes]) -> Value:
-    """Returns each range of slots with all that is known of its node."""
+    """Returns each range of slots with all that is known of its nodes."""
     gate = _gate(context)
     return [
-        {b"slots": [node.first, node.last], b"nodes": [_described(gate, context, number, node)]}
-        for number, node in enumerate(gate.topology.nodes)
+        {
+            b"slots": [group.first, group.last],
+            b"nodes": [_described(gate, context, node) for node in group.nodes],
+        }
+        for group in gate.topology.groups
     ]
 
 
-def _described(gate: SlotGate, context: Context, number: int, node: Node) -> dict[bytes, Any]:
+def _described(gate: SlotGate, context: Context, node: Node) -> dict[bytes, Any]:
     host = gate.endpoint_of(node, context.session)[0].encode()
     return {
         b"id": node.id.encode(),
@@ -123,52 +143,81 @@ def _described(gate: SlotGate, context: Context, number: int, node: Node) -> dic
         **({b"tls-port": node.tls_port} if node.tls_port else {}),
         b"ip": host,
         b"endpoint": host,
-        b"role": b"master",
-        b"replication-offset": 0,
-        b"health": b"fail" if gate.is_away(number) else b"online",
+        b"role": b"replica" if node.replica_of else b"master",
+        b"replication-offset": _offset_of(context, node),
+        b"health": b"fail" if gate.is_away(node) else b"online",
     }
+
+
+def _offset_of(context: Context, node: Node) -> int:
+    """Up to which entry of its group's log a node is known to be, of this node's group."""
+    role, gate = context.services.role, context.services.slot_gate
+    if role is None or gate is None:
+        return 0
+    figures = role.figures()
+    return figures.index if node.id == gate.topology.own_node.id else figures.followers.get(node.id, 0)
 
 
 @command("cluster|nodes", 2, "stale")
 def nodes(context: Context, args: list[bytes]) -> Value:
     """Returns a line for each node. There is no port for messages among nodes: 0."""
     gate = _gate(context)
-    lines: list[str] = []
-    for number, node in enumerate(gate.topology.nodes):
-        host, port = gate.endpoint_of(node, context.session)
-        flags, state = ("master,fail", "disconnected") if gate.is_away(number) else ("master", "connected")
-        flags = "myself,master" if number == gate.topology.own else flags
-        lines.append(f"{node.id} {host}:{port}@0 {flags} - 0 0 {number + 1} {state} {node.first}-{node.last}\n")
-    return Verbatim("".join(lines).encode())
+    topology = gate.topology
+    return Verbatim(
+        "".join(
+            f"{_line_of(gate, context, node, number + 1)}\n"
+            for number, group in enumerate(topology.groups)
+            for node in group.nodes
+        ).encode()
+    )
+
+
+def _line_of(gate: SlotGate, context: Context, node: Node, epoch: int) -> str:
+    host, port = gate.endpoint_of(node, context.session)
+    flags = "slave" if node.replica_of else "master"
+    state = "connected"
+    if gate.is_away(node):
+        flags, state = f"{flags},fail", "disconnected"
+    if node.id == gate.topology.own_node.id:
+        flags = f"myself,{flags}"
+    line = f"{node.id} {host}:{port}@0 {flags} {node.replica_of or NOBODY} 0 0 {epoch} {state}"
+    return line if node.replica_of else f"{line} {node.first}-{node.last}"
 
 
 @command("cluster|links", 2, "stale")
 def links(context: Context, args: list[bytes]) -> Value:
-    """Returns nothing: there are no links over the network."""
+    """Returns nothing: there are no links among nodes."""
     _gate(context)
     return []
 
 
-def _check_node(context: Context, name: bytes) -> None:
-    if name not in [node.id.encode() for node in _gate(context).topology.nodes]:
-        raise CommandError(f"ERR Unknown node {shown(name)}")
+def _find_node(context: Context, name: bytes) -> tuple[int, Group, Node]:
+    """The number of its group, the group, and the node."""
+    for number, group in enumerate(_gate(context).topology.groups):
+        for node in group.nodes:
+            if node.id.encode() == name:
+                return number, group, node
+    raise CommandError(f"ERR Unknown node {shown(name)}")
 
 
 @command("cluster|count-failure-reports", 3, "admin stale")
 def count_failure_reports(context: Context, args: list[bytes]) -> Value:
-    """Returns 0 for each node: nodes do not report each other, their supervisor watches them."""
-    _check_node(context, args[2])
+    """Returns 0 for each node: nodes do not report each other, a supervisor or etcd watches them."""
+    _find_node(context, args[2])
     return 0
 
 
-def _no_replicas(context: Context, args: list[bytes]) -> Value:
-    """Returns nothing for each node: there are no replicas."""
-    _check_node(context, args[2])
-    return []
+def _replicas(context: Context, args: list[bytes]) -> Value:
+    """Returns a line, as of CLUSTER NODES, for each node that follows this one."""
+    number, group, node = _find_node(context, args[2])
+    if node.replica_of:
+        raise CommandError("ERR The specified node is not a master")
+    gate = _gate(context)
+    return [_line_of(gate, context, follower, number + 1).encode() for follower in group.followers]
 
 
 for _name in ("replicas", "slaves"):
-    command(f"cluster|{_name}", 3, "admin stale")(_no_replicas)
+    command(f"cluster|{_name}", 3, "admin stale")(_replicas)
 
 
 @command("cluster|keyslot", 3, "stale")
@@ -214,9 +263,9 @@ def _keys_in(context: Context, slot: int) -> Iterator[list[bytes]]:
 
 
 def _refuse(context: Context, args: list[bytes]) -> Value:
-    """Refused: nodes and slots are fixed while a cluster runs."""
+    """Refused: no client decides on nodes and slots."""
     _gate(context)
-    raise CommandError(_FIXED)
+    raise CommandError(_FIXED if context.services.role is None else _AGREED)
 
 
 _REFUSED: Final = """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import flin
 from flin.net.command.registry import calls_of_all, every_command
 from flin.net.commands.info_constants import CONSTANTS
+from flin.net.commands.replication import replica_figures
 from flin.net.scripting.functions import Functions
 from flin.net.scripting.scripts import Scripts
 from flin.net.wire.replies import Slices, Verbatim
@@ -241,7 +242,10 @@ def _stats(services: Services) -> Figures:
 
 
 def _replication(services: Services) -> Figures:
-    return {"master_replid": services.process.run_id}
+    replid = {"master_replid": services.process.run_id}
+    if services.role is None or services.slot_gate is None:
+        return replid
+    return replica_figures(services.role, services.slot_gate) | replid
 
 
 def _cpu(services: Services) -> Figures:

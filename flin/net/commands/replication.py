@@ -1,8 +1,9 @@
-"""Replication, which there is not: what clients ask of a server that is alone, and clear errors."""
+"""Replication: what clients ask of a server that is alone, and of a replica of a cluster; clear errors of what is
+Redis's own way of it."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.command.arguments import timeout_seconds_of_ms
@@ -11,6 +12,11 @@ from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
 from flin.net.wire.numbers import maybe_int64, parse_int64
 from flin.net.wire.replies import OK, Value, syntax_error
+
+if TYPE_CHECKING:
+    from flin.net.cluster.role import ReplicaRole
+    from flin.net.cluster.topology import Group
+    from flin.net.run.slot_gate import SlotGate
 
 GROUP: Final = "server"
 
@@ -22,16 +28,67 @@ _MAX_PORT: Final = 65_535
 
 @command("role", 1, "noscript loading stale fast", categories="admin dangerous")
 def role(context: Context, args: list[bytes]) -> Value:
-    """Returns that the server is a master without replicas."""
-    return [b"master", 0, []]
+    """Returns the role: of a master with its replicas, of a replica with its master. Alone it is a master."""
+    role, gate = context.services.role, context.services.slot_gate
+    if role is None or gate is None:
+        return [b"master", 0, []]
+    figures, group = role.figures(), _own_group(gate)
+    if role.is_leading:
+        return [
+            b"master",
+            figures.index,
+            [
+                [host.encode(), b"%d" % port, b"%d" % figures.followers.get(node.id, 0)]
+                for node in group.followers
+                for host, port in [gate.endpoint_of(node, context.session)]
+            ],
+        ]
+    if group.leader is None:
+        return [b"slave", b"", 0, b"connect", figures.index]
+    host, port = gate.endpoint_of(group.leader, context.session)
+    return [b"slave", host.encode(), port, b"connected", figures.index]
+
+
+def _own_group(gate: SlotGate) -> Group:
+    topology = gate.topology
+    return topology.group_of(topology.own_node.first)
+
+
+def replica_figures(role: ReplicaRole, gate: SlotGate) -> dict[str, object]:
+    """INFO replication of a replica."""
+    figures, group = role.figures(), _own_group(gate)
+    voting, wanted = figures.voting_nodes, figures.wanted_nodes
+    found: dict[str, object] = {"role": "master" if role.is_leading else "slave"}
+    if role.is_leading:
+        found["connected_slaves"] = sum(not gate.is_away(node) for node in group.followers)
+        for number, node in enumerate(group.followers):
+            host, port = gate.address_of(node)
+            state, offset = "wait_bgsave" if gate.is_away(node) else "online", figures.followers.get(node.id, 0)
+            found[f"slave{number}"] = f"ip={host},port={port},state={state},offset={offset},lag=0"
+    else:
+        if group.leader is not None:
+            found["master_host"], found["master_port"] = gate.address_of(group.leader)
+        found["master_link_status"] = "down" if group.leader is None else "up"
+        found["slave_repl_offset"], found["slave_read_only"] = figures.index, 1
+    return found | {
+        "master_repl_offset": figures.index,
+        "cluster_nodes_voting": voting,
+        "cluster_replication": "replicated" if voting >= wanted else f"forming: {voting} of {wanted}, not replicated",
+        "cluster_epoch": figures.epoch,
+        "cluster_log_index": figures.index,
+        "cluster_lag_ms": figures.lag_ms,
+        "cluster_clock_skew_ms": figures.skew_ms,
+        "cluster_has_lease": int(role.is_leading and role.has_lease()),
+    }
 
 
 @command("wait", 3, "noscript", categories="connection", group="generic")
 def wait(context: Context, args: list[bytes]) -> Value:
-    """Returns 0 at once: no replica will ever have received a write."""
+    """Returns at once how many other nodes have every write that was answered: in a cluster a majority, else none."""
     parse_int64(args[1])
     timeout_seconds_of_ms(args[2])
-    return 0
+    role = context.services.role
+    return 0 if role is None else role.figures().voting_nodes // 2
 
 
 def _replica_of(context: Context, args: list[bytes]) -> Value:

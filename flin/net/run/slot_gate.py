@@ -107,12 +107,16 @@ class SlotGate:
         host, port = self.endpoint_of(node, session)
         return Redirection(f"MOVED {slot} {host}:{port}")
 
-    def is_away(self, number: int) -> bool:
-        """Whether the node of this number does not answer its clients."""
-        topology = self.topology
-        if number == topology.own:
-            return False
-        return topology.nodes[number].is_away or (self.board is not None and self.board.is_away(number))
+    def is_away(self, node: Node) -> bool:
+        """Whether the node does not answer its clients."""
+        if self.board is not None:  # of workers, whose topology does not change
+            number = self.topology.nodes.index(node)
+            return number != self.topology.own and self.board.is_away(number)
+        return node.is_away and node.id != self.topology.own_node.id
+
+    def address_of(self, node: Node) -> tuple[str, int]:
+        """Where it is, for whoever is no client."""
+        return node.host or self._bind, node.port
 
     def endpoint_of(self, node: Node, session: Session) -> tuple[str, int]:
         """Where this client reaches the node. A node without a host is on this machine: the client reaches it by the

@@ -1,0 +1,141 @@
+"""A node as a machine: `flin serve --node-id` and every process that it has started, which are killed, stopped and
+started together, or one at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from flin.testing import process
+from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
+
+_BOOT: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from flin.cli.lifeline import main; main(sys.argv[2], int(sys.argv[3]), sys.argv[4:])"
+)
+"""It ends with this process. With its search path, so that both run the same Flin."""
+
+_READY: Final = re.compile(r"flin \S+ .*is ready on ")
+
+ETCD_SECONDS: Final = 2.0
+"""For an answer of an etcd on this machine."""
+
+
+class Machine:
+    """One node. `words` are those of `flin serve` but for --join; `prefix` is what its command begins with."""
+
+    def __init__(
+        self, folder: Path, name: str, words: Sequence[str], prefix: Sequence[str] = (), **environment: str
+    ) -> None:
+        self.name = name
+        self.words = [*words]
+        self.log = folder / f"{name}.log"
+        self._folder = folder
+        self._prefix = prefix
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._printed = 0
+
+    def start(self) -> None:
+        boot = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(self._folder / "none"), str(os.getpid())]
+        with self.log.open("ab") as log:
+            self._printed = log.tell()
+            self._process = subprocess.Popen(
+                [*self._prefix, *boot, "serve", "--config", "", *self.words],
+                cwd=self._folder, env={**os.environ, **self._environment}, stdin=subprocess.PIPE, stdout=log,
+                stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: _READY.search(self.printed()) or not self.is_running, f"{self.name} is ready")
+        if not self.is_running:
+            raise HangError(f"{self.name} has ended:\n{self.printed()}")
+
+    def printed(self) -> str:
+        """What it has said since its last start."""
+        return self.log.read_bytes()[self._printed :].decode(errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def processes(self) -> list[int]:
+        """All that live, its first one in front."""
+        if self._process is None or not self.is_running:
+            return []
+        found = [self._process.pid]
+        for pid in found:
+            found += process.children(pid)
+        return found
+
+    def etcd(self) -> int | None:
+        """The process of its etcd."""
+        return next((pid for pid in self.processes() if _program(pid) == "etcd"), None)
+
+    def signal(self, number: int) -> None:
+        """To all of its processes, the first one first: so nobody starts another meanwhile."""
+        for pid in self.processes():
+            process.kill(pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of all, as a machine that loses its power."""
+        pids = self.processes()
+        for pid in pids:
+            process.kill(pid, signal.SIGSTOP)
+        pids = [*dict.fromkeys([*pids, *self.processes()])]
+        for pid in pids:
+            process.kill(pid)
+        self._collect()
+        wait_until(lambda: not any(map(process.is_alive, pids)), f"the processes of {self.name} end")
+
+    def terminate(self) -> None:
+        """Tell it to end, and do not wait."""
+        if self._process is not None and self.is_running:
+            self._process.terminate()
+
+    def end(self) -> int:
+        """Tell it to end; the exit code. What is left of it after that is killed."""
+        pids = self.processes()
+        self.terminate()
+        assert self._process is not None
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        finally:
+            for pid in pids:
+                if process.is_alive(pid) and _program(pid) in ("etcd", Path(sys.executable).name):
+                    process.kill(pid)
+            self._collect()
+
+    def _collect(self) -> None:
+        if self._process is not None:
+            self._process.wait(PATIENCE_SECONDS)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process = None
+
+
+def _program(pid: int) -> str:
+    try:
+        first = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return Path(os.fsdecode(first)).name
+
+
+def leads_etcd(url: str) -> bool:
+    """Whether the member of etcd at this address is the leader."""
+    request = urllib.request.Request(f"{url}/v3/maintenance/status", b"{}")
+    try:
+        with urllib.request.urlopen(request, timeout=ETCD_SECONDS) as answer:
+            told = json.load(answer)
+    except OSError:
+        return False
+    return bool(told["leader"] == told["header"]["member_id"])

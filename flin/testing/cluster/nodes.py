@@ -1,0 +1,200 @@
+"""Three nodes on this machine, found by what they tell their clients: who leads what, in which process."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from flin.testing.cluster.etcds import MEMBERS, Etcds
+from flin.testing.cluster.link import Links
+from flin.testing.cluster.machine import Machine, leads_etcd
+from flin.testing.cluster.wall_clock import WallClock
+from flin.testing.process import wait_until
+from flin.testing.server import PORTS
+
+NODES: Final = 3
+GROUPS: Final = 6
+SLOTS: Final = 16_384
+PORT_STEP: Final = 100
+"""Between the ports of a node's workers, and between etcd's ports for peers and for clients."""
+
+NODE_STEP: Final = 10
+"""Between two nodes' first ports: their others lie between."""
+
+FORMING_SECONDS: Final = 90.0
+"""Three etcds and eighteen workers on two cores that others use too."""
+
+ASKING_SECONDS: Final = 2.0
+
+
+class Replica(NamedTuple):
+    """One replica of a group, as CLUSTER SLOTS tells it."""
+
+    group: int
+    port: int
+    leads: bool
+
+
+class Nodes:
+    """The cluster. `machines` can be killed and started again; `addresses` are for clients."""
+
+    def __init__(
+        self,
+        folder: Path,
+        groups: int = GROUPS,
+        words: Iterable[str] = (),
+        *,
+        links: Links | None = None,
+        more: str = "",
+    ) -> None:
+        """links: they use an etcd that is there already, each by a link of its own. more: a program that each of their
+        processes runs first."""
+        self.folder = folder
+        self.groups = groups
+        self.clock = WallClock(folder / "clock", more)
+        self.etcds = None if links is None else Etcds(folder, free_ports(2 * MEMBERS))
+        self.links = (
+            [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(NODES)]
+        )
+        first = _free_base(groups)
+        self._base = [first + NODE_STEP * number for number in range(NODES)]
+        self.addresses = [("127.0.0.1", base) for base in self._base]
+        self.machines: list[Machine] = []
+        for number, base in enumerate(self._base):
+            http, raft = f"127.0.0.1:{base + 1}", f"127.0.0.1:{base + 2}"
+            urls = ",".join(f"http://127.0.0.1:{port}" for port in self.links[number].ports) if self.links else ""
+            etcd = f"-etcd={urls}" if urls else f"-raft={raft}"
+            own = [
+                f"-node-id=node{number + 1}", f"-http={http}", etcd, f"-port=:{base}",
+                *([f"-groups={groups}"] if not number else [f"-join=127.0.0.1:{self._base[0] + 1}"]), *words,
+            ]  # fmt: skip
+            self.machines.append(Machine(folder, f"node{number + 1}", own, **self.clock.environment))
+
+    def start(self) -> None:
+        """Until they form a cluster in which every group is led."""
+        if self.etcds is not None:
+            self.etcds.start()
+        for machine in self.machines:
+            machine.start()
+            machine.wait_until_ready()
+        wait_until(lambda: self.voting() == NODES, f"{NODES} nodes vote", FORMING_SECONDS)
+        self.wait_until_led()
+
+    def voting(self) -> int:
+        for _, port in self.addresses:
+            with suppress(Exception):  # it is away, or does not know yet
+                return int(_asked(port, "INFO", "replication")["cluster_nodes_voting"])
+        return 0
+
+    def replicas(self) -> list[Replica]:
+        """As the first node that answers knows them; none if nobody does."""
+        for _, port in self.addresses:
+            with suppress(Exception):  # as above
+                return list(_replicas(_asked(port, "CLUSTER SLOTS"), self.groups))
+        return []
+
+    def wait_until_led(self) -> None:
+        """Until each group takes a write."""
+        for group in range(self.groups):
+            wait_until(lambda group=group: self._takes(group), f"group {group} takes a write")  # type: ignore[misc]
+
+    def _takes(self, group: int) -> bool:
+        leader = self.leader(group)
+        with suppress(Exception):  # it is away, or not yet the leader
+            return leader is not None and bool(_asked(leader.port, "SET", key_of(group, self.groups), "written"))
+        return False
+
+    def leader(self, group: int) -> Replica | None:
+        return next((each for each in self.replicas() if each.group == group and each.leads), None)
+
+    def followers(self, group: int) -> list[Replica]:
+        return [each for each in self.replicas() if each.group == group and not each.leads]
+
+    def pid(self, replica: Replica) -> int:
+        """The process of a replica."""
+        return int(_asked(replica.port, "INFO", "server")["process_id"])
+
+    def machine_of(self, replica: Replica) -> Machine:
+        return self.machines[(replica.port - self._base[0]) % PORT_STEP // NODE_STEP]
+
+    def etcd_leader(self) -> Machine | None:
+        """The node whose etcd leads."""
+        for machine, base in zip(self.machines, self._base, strict=True):
+            if leads_etcd(f"http://127.0.0.1:{base + 2 + PORT_STEP}"):
+                return machine
+        return None
+
+    def check_replicas(self) -> None:
+        """AssertionError if replicas differ, by `flin cluster check`."""
+
+    def stop(self) -> None:
+        """End all; each must end well, if it runs."""
+        codes = {machine.name: machine.end() for machine in self.machines if machine.is_running}
+        assert not any(codes.values()), (codes, [machine.printed()[-4000:] for machine in self.machines])
+
+    def kill(self) -> None:
+        for machine in self.machines:
+            machine.kill()
+        if self.etcds is not None:
+            self.etcds.kill()
+
+
+def group_of(slot: int, groups: int) -> int:
+    return next(group for group in range(groups) if slot < (group + 1) * SLOTS // groups)
+
+
+def slot_of(key: str) -> int:
+    import redis.crc
+
+    return int(redis.crc.key_slot(key.encode()))
+
+
+def key_of(group: int, groups: int) -> str:
+    """A key that no load uses."""
+    return next(key for key in map("probe:{}".format, range(1 << 20)) if group_of(slot_of(key), groups) == group)
+
+
+def _asked(port: int, *words: str) -> Any:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    with redis.Redis(
+        port=port, socket_timeout=ASKING_SECONDS, retry=Retry(NoBackoff(), 0), decode_responses=True
+    ) as it:
+        return it.execute_command(*words)
+
+
+def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:
+    """From the reply of CLUSTER SLOTS: the first one of each range leads, if anybody does."""
+    for first, _, *nodes in ranges:
+        for place, (_, port, *_) in enumerate(nodes):
+            yield Replica(group_of(int(first), groups), int(port), place == 0)
+
+
+def _free_base(groups: int) -> int:
+    """The first node's port, where all that the nodes need is free: for workers, pages and etcds."""
+    own = [0, 1, 2, 2 + PORT_STEP, *range(PORT_STEP, PORT_STEP * groups, PORT_STEP)]
+    needed = [NODE_STEP * node + port for node in range(NODES) for port in own]
+    for base in random.sample(range(PORTS[0], PORTS[-1] - max(needed)), 500):
+        if all(_is_free(base + port) for port in needed):
+            return base
+    raise RuntimeError("no ports are free")
+
+
+def free_ports(count: int) -> list[int]:
+    return list(islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

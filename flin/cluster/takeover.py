@@ -66,8 +66,7 @@ class Myself:
     group: int
     node: str
     start: str
-    ended: frozenset[str] = frozenset()
-    """Starts of this node whose processes have ended, as their supervisor says. A place that is theirs is free."""
+    """Names the process. It holds the lock of the node's workers, so every other start of this node has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +86,10 @@ def claim_delay(myself: Myself, sight: Sight) -> float:
     replicas, leader = sight.replicas, sight.leader
     if replicas is None or myself.node not in replicas.nodes:
         return inf
-    if leader is not None and leader.node == myself.node and leader.start in myself.ended:
+    if leader is not None and leader.node == myself.node:
         return 0
     others = [node for node in replicas.nodes if leader is None or node != leader.node]
-    rank = others.index(myself.node) if myself.node in others else len(others)
+    rank = others.index(myself.node)
     if leader is None:
         first = replicas.preferred if replicas.preferred in replicas.nodes else replicas.nodes[0]
         return 0 if myself.node == first else LEASE_SECONDS + rank * RANK_SECONDS
@@ -208,7 +207,7 @@ class Place:
     def _change(self, kind: Kind, value: LeaderValue) -> Request:
         """The lease is put, too: whoever waits for its end begins to wait anew."""
         compares = [ModRevision(self._leader_key, self.leader_revision)]
-        is_own = self.leader is not None and self.leader.start in self._myself.ended
+        is_own = self.leader is not None and self.leader.node == self._myself.node
         if (
             kind is Kind.CLAIM and not is_own
         ):  # what has ended may have left a renewal on its way, which changes nothing

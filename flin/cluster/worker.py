@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from flin.admin.attendant import line_attendant
@@ -30,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    lifeline, reports = _take_streams()
-    assignment = decode_assignment(_line(lifeline))
+    lifeline, reports = take_streams()
+    assignment = decode_assignment(read_line(lifeline))
     for each in assignment.descriptors:  # the lock among them: held to the end of this process, and of no other
         os.set_inheritable(each, False)
     options = assignment.options
@@ -42,36 +43,41 @@ def main() -> int:
         return serve(
             options,
             name=f"worker {options.topology.own}",
-            bound=BoundSockets(_sockets(assignment.plain), _sockets(assignment.tls)),
+            bound=BoundSockets(sockets_of(assignment.plain), sockets_of(assignment.tls)),
             line_end=LineEnd(board, socket.socket(fileno=assignment.control)),
             when_ready=lambda server, recovered, seconds: _begin(server, lifeline, reports, recovered),
             attend=None if assignment.page is None else line_attendant(socket.socket(fileno=assignment.page)),
         )
     except (FlinError, OSError, ValueError) as error:  # ValueError: options that the engine refuses
-        _report(reports, Report(failure=str(error)))
+        report(reports, Report(failure=str(error)))
         return 1
 
 
 def _begin(server: Server, lifeline: int, reports: int, recovered: int) -> None:
     """Clients are answered."""
+    watch_lifeline(lifeline, server.request_stop)
+    report(reports, Report(recovered=recovered))
+
+
+def watch_lifeline(lifeline: int, on_end: Callable[[], None]) -> None:
+    """on_end: called on this loop when the supervisor has ended."""
 
     def look() -> None:
         if not os.read(lifeline, 1):
             loop.remove_reader(lifeline)
             logger.warning("the supervisor is gone: ending, too")
-            server.request_stop()
+            on_end()
 
     loop = asyncio.get_running_loop()
     loop.add_reader(lifeline, look)
-    _report(reports, Report(recovered=recovered))
 
 
-def _report(reports: int, report: Report) -> None:
+def report(reports: int, what: Report) -> None:
     with suppress(BrokenPipeError):  # the supervisor is gone, which the lifeline tells
-        os.write(reports, encode_report(report))
+        os.write(reports, encode_report(what))
 
 
-def _line(source: int) -> bytes:
+def read_line(source: int) -> bytes:
     """The first line of the pipe; nothing follows it."""
     data = b""
     while not data.endswith(b"\n"):
@@ -82,11 +88,11 @@ def _line(source: int) -> bytes:
     return data
 
 
-def _sockets(descriptors: tuple[int, ...]) -> tuple[socket.socket, ...]:
+def sockets_of(descriptors: tuple[int, ...]) -> tuple[socket.socket, ...]:
     return tuple(socket.socket(fileno=each) for each in descriptors)
 
 
-def _take_streams() -> tuple[int, int]:
+def take_streams() -> tuple[int, int]:
     """The pipes, moved away from the standard streams: what a library prints must not look like a report."""
     lifeline, reports = above_standard(os.dup(0)), above_standard(os.dup(1))
     null = os.open(os.devnull, os.O_RDWR)

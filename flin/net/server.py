@@ -13,7 +13,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -261,7 +261,7 @@ def serve(
     # If the terminal of `flin serve &` closes, the server stays, as redis-server does. The helpers inherit this.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    _keep_freed_memory(options.memory_limit)
+    keep_freed_memory(options.memory_limit)
 
     manager = ServiceManager()
     with Diagnostics(options, name) as diagnostics:
@@ -273,10 +273,15 @@ def serve(
 
         ready, attending = when_ready or announce, attend or _alone
         serving = _serve(options, bound or BoundSockets(), line_end, ready, attending, diagnostics, manager)
-        if uvloop is not None:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(serving)
-        return asyncio.run(serving)
+        return run_on_loop(serving)
+
+
+def run_on_loop(serving: Coroutine[Any, Any, int]) -> int:
+    """What the coroutine gives, on the fastest loop there is."""
+    if uvloop is not None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serving)
+    return asyncio.run(serving)
 
 
 @asynccontextmanager
@@ -307,12 +312,12 @@ async def _serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)
         if options.config_file or options.tls_port is not None:
-            loop.add_signal_handler(signal.SIGHUP, _hang_up, server)
+            loop.add_signal_handler(signal.SIGHUP, hang_up, server)
         loop.add_signal_handler(signal.SIGUSR1, diagnostics.reopen)
         server.services.config.on_log_level = diagnostics.set_level
         async with attend(server, engine):
             when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
-            _tune_interpreter()
+            tune_interpreter()
             manager.keep_watch(loop)
             await server.wait()
             logger.info("stopping")
@@ -325,7 +330,7 @@ async def _serve(
     return 0
 
 
-def _hang_up(server: Server) -> None:
+def hang_up(server: Server) -> None:
     """SIGHUP: the configuration and the certificates are read again."""
     if server.options.config_file:
         reload(server.services.config)
@@ -363,14 +368,15 @@ def _back_up(engine: Any, options: ServerOptions) -> None:
         engine.backup(options.backup_dir, keep=options.backup_keep or None)
 
 
-def _tune_interpreter() -> None:
+def tune_interpreter() -> None:
+    """Once everything is loaded and open."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 100)
 
 
-def _keep_freed_memory(memory_limit_bytes: int) -> None:
+def keep_freed_memory(memory_limit_bytes: int) -> None:
     """Keep at most a sixteenth of the limit. Does nothing where the C library is not glibc."""
     try:
         mallopt = ctypes.CDLL(None).mallopt

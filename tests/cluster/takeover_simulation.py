@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from math import inf
 
@@ -117,7 +117,6 @@ class Machine:
     cut_until: float = -inf
     stopped_until: float = -inf
     worker: Worker | None = None
-    ended: set[str] = field(default_factory=set)
     starts: int = 0
     alive: int = 0
     slow_requests: float = 0
@@ -165,8 +164,6 @@ class Machine:
             self.stopped_until = simulation.now + choose.expovariate(1 / 5)
         if worker is not None and simulation.chance(faults.kill, step):
             self.worker = None
-            if choose.random() < 0.5:  # else the whole node was killed, and its supervisor knows nothing of it
-                self.ended.add(worker.start)
             simulation.after(choose.uniform(0.2, 3), self.start)
         elif worker is not None and simulation.chance(faults.hand_over, step):
             worker.wants_end = True
@@ -190,7 +187,7 @@ class Worker:
         simulation = machine.simulation
         self.machine, self.start = machine, start
         self.lease = simulation.lease(machine.clock)
-        myself = Myself(GROUP, machine.name, start, frozenset(machine.ended))
+        myself = Myself(GROUP, machine.name, start)
         self.myself = myself
         self.place = simulation.place(KEYS, myself, self.lease)
         self.has_caught_up = False
@@ -234,7 +231,6 @@ class Worker:
                 self.begin_to_lead()
         if place.role is Role.ENDED:
             self.machine.worker = None
-            self.machine.ended.add(self.start)
             simulation.after(0.5, self.machine.start)
             return
         simulation.after(0 if outcome is None else place.pause(), self.pulse)

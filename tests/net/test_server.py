@@ -265,7 +265,7 @@ def test_a_server_tunes_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(gc, "freeze", lambda: None)
     thresholds = gc.get_threshold()
     try:
-        server_module._tune_interpreter()
+        server_module.tune_interpreter()
         assert gc.get_threshold()[0] == server_module.COLLECT_EVERY
     finally:
         gc.set_threshold(*thresholds)

@@ -1,0 +1,373 @@
+"""The process of a replica: it follows the log of its group, leads the group when its turn comes, and ends when it has
+led. Assignment, pipes and signals are those of a worker (worker.py).
+
+    opens the replica, lists the map ─► a server that follows ─► applies the log ──────────────► SIGTERM: ends, code 0
+                                                                    │ its claim succeeds, or it is handed the group
+                                                                    ▼
+                      applies the log to its end ─► that server ends, one that leads begins, on the same sockets
+                                                                    │
+              SIGTERM, or another one is preferred: hands over ◄────┴────► fenced, or its place is taken: ends, code 75
+
+A server has one role for its life, so no cached reply, cursor or blocked client outlives a change. A process that has
+led ends, since its store may hold what the log does not; the supervisor starts the next one, which follows.
+
+Blocking calls are made by threads: the pulse's, the log's, and the executor's. What they find is an event for `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from enum import Enum, auto
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from flin.admin.attendant import line_attendant
+from flin.cluster.assignment import ReplicaPlace, Report, decode_assignment
+from flin.cluster.follower import index_in_tables
+from flin.cluster.following import Applying
+from flin.cluster.keys import Keys
+from flin.cluster.leader import GroupLog
+from flin.cluster.lease import Lease
+from flin.cluster.map_view import MapView
+from flin.cluster.pulse import BEAT_SECONDS, Pulse
+from flin.cluster.replica_role import WorkerRole
+from flin.cluster.replicated_log import Fence, ReplicatedLog
+from flin.cluster.takeover import Myself, Place, Role, target_of
+from flin.cluster.worker import read_line, report, sockets_of, take_streams, watch_lifeline
+from flin.engine.engine import Engine, store_of
+from flin.engine.expiring import Expiring
+from flin.engine.replica import open_replica
+from flin.errors import FlinError, ReadOnlyError, StorageError
+from flin.net.cluster.topology import Node
+from flin.net.diagnostics import Diagnostics
+from flin.net.serve.listeners import BoundSockets
+from flin.net.server import Server, hang_up, keep_freed_memory, run_on_loop, tune_interpreter
+from flin.net.settings.options import ServerOptions
+
+if TYPE_CHECKING:
+    from flin.cluster.key_value import KeyValueStore
+    from flin.net.server import Attend
+
+logger = logging.getLogger(__name__)
+
+AGAIN: Final = 75
+"""The exit code of a process that has led and is to be started anew: EX_TEMPFAIL."""
+
+HANDOVER_SECONDS: Final = 2.0
+"""How long a leader tries to give its place away. Then it ends without: its lease is over anyway."""
+
+LAST_APPEND_SECONDS: Final = 2.0
+"""How long a leader that ends waits for etcd's answer to its last append."""
+
+
+class Turn(Enum):
+    """What happens to a replica."""
+
+    STOP = auto()
+    """SIGTERM, SIGINT, SHUTDOWN, the end of the supervisor."""
+    CHANGE = auto()
+    """The role is another one."""
+    CEDE = auto()
+    """Another replica should lead."""
+
+
+class Replica:
+    """One run, on an event loop."""
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        place: ReplicaPlace,
+        store: KeyValueStore,
+        bound: BoundSockets,
+        *,
+        attend: Attend | None = None,
+        on_serve: Callable[[Server], None] = lambda server: None,
+        on_ready: Callable[[], None] = lambda: None,
+        **engine_options: Any,
+    ) -> None:
+        """on_serve: called with each server that begins. on_ready: called once, when clients are answered."""
+        self.server: Server
+        self._options = options
+        self._worker = place
+        self._etcd = store
+        self._bound = bound
+        self._attend = attend
+        self._on_serve = on_serve
+        self._on_ready = on_ready
+        self._engine_options = engine_options
+        keys = Keys(place.cluster)
+        self.lease = Lease()
+        self._myself = Myself(place.group, place.node, place.start)
+        self.place = Place(keys, self._myself, self.lease)
+        self._log = ReplicatedLog(store, keys, place.group)
+        self.group_log = GroupLog(self._log)
+        host, port, tls_port = options.cluster_announce_ip, options.port, options.tls_port or 0
+        own = Node("", host, port or tls_port, 0, 0, tls_port)
+        self.view = MapView(store, keys, place, own, self._wake)
+        self._applied = keys.applied(place.group, place.node), place.start
+        self._pulse: Pulse
+        self._applying: Applying
+        self.role: WorkerRole
+        self.engine: Engine
+        self._serving = AsyncExitStack()
+        self._is_stopping = False
+
+    # Life.
+
+    async def run(self) -> int:
+        """The exit code. Raises what opening, reading the log and applying it raise."""
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Turn | Exception] = asyncio.Queue()
+        if not await asyncio.to_thread(self.view.begin):
+            return 0
+        self.engine = await asyncio.to_thread(self._open)
+        self._store = store_of(self.engine)
+        self._prepare()
+        try:
+            await self._serve(is_leading=False)
+            self._applying.begin(self.server)
+            self._pulse.start()
+            self._beat()
+            self._on_ready()
+            return await self._take_turns()
+        finally:
+            self._is_stopping = True
+            self.lease.end()
+            for end in (self.view.end, self._pulse.end, self._applying.end):
+                await asyncio.to_thread(end)
+            self.group_log.stop()
+            await self._stop_serving()
+            await self._close()
+
+    def request_stop(self) -> None:
+        """On the loop. Idempotent."""
+        self._is_stopping = True
+        self._events.put_nowait(Turn.STOP)
+
+    async def _take_turns(self) -> int:
+        while True:
+            turn = await self._events.get()
+            if isinstance(turn, Exception):
+                raise turn
+            if turn is Turn.STOP:
+                await self._end_well()
+                return 0
+            if turn is Turn.CEDE:
+                if await self._end_well():
+                    return AGAIN
+            elif self.place.role is Role.ENDED:
+                logger.warning("another node leads the group now")
+                return AGAIN
+            elif not await self._lead():
+                return 0
+
+    def _open(self) -> Engine:
+        options = self._options
+        return open_replica(
+            options.dir,
+            self.group_log,
+            memory_limit=options.memory_limit,
+            shards=options.shards,
+            value_threshold=options.value_threshold,
+            value_cache=False,
+            stall_writers=False,
+            clock_ms=self.group_log.clock_ms,
+            **self._engine_options,
+        )
+
+    async def _close(self) -> None:
+        try:
+            await asyncio.to_thread(self.engine.close)
+        except (StorageError, ReadOnlyError) as error:  # what the log does not have is lost, as its clients were told
+            logger.warning("the replica is closed as it is: %s", error)
+
+    # Following.
+
+    def _prepare(self) -> None:
+        index = index_in_tables(self._store)
+        self.group_log.note_applied(index, 0)
+        self._applying = Applying(self._log, self.group_log, self._store, index, self._loop, self._tell)
+        self._pulse = Pulse(
+            self._etcd,
+            self.place,
+            self._applied,
+            clock=self.lease.clock,
+            index=self._next_index,
+            in_tables=self._in_tables,
+            on_change=lambda: self._tell(Turn.CHANGE),
+            on_failure=self._tell,
+        )
+
+    def _in_tables(self) -> int:
+        """The number of the first entry that the tables do not hold."""
+        return index_in_tables(self._store) + 1
+
+    def _next_index(self) -> int:
+        """The number of this leader's next entry; 0: it does not lead yet."""
+        return self.group_log.index + 1 if self.group_log.epoch else 0
+
+    def _tell(self, event: Turn | Exception) -> None:
+        """In any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    def _wake(self) -> None:
+        """The map has another leader."""
+        if hasattr(self, "_pulse"):
+            self._pulse.wake()
+
+    def _beat(self) -> None:
+        """The loop runs."""
+        if self._is_stopping:
+            return
+        self._pulse.beat()
+        self.role.skew_ms = self._applying.skew_ms
+        if self.group_log.failed is not None and self.place.role is Role.LEADING:
+            self._pulse.wake()  # fenced: it will see by whom
+        elif self.place.maybe_target(self.lease.clock()) is not None:
+            self._tell(Turn.CEDE)
+        self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    # Leading.
+
+    async def _lead(self) -> bool:
+        """Apply the log to its end, then serve as the leader. False: it was told to end meanwhile."""
+        began = time.monotonic()
+        place, leader = self.place, self.place.leader
+        assert leader is not None
+        await asyncio.to_thread(self._applying.pause)
+        caught_up = asyncio.ensure_future(asyncio.to_thread(self._applying.catch_up))
+        while not caught_up.done():
+            await asyncio.wait([caught_up], timeout=BEAT_SECONDS)
+            if self._is_stopping:
+                await asyncio.to_thread(self._applying.end)
+        if not await caught_up or place.role is not Role.LEADING:
+            return not self._is_stopping
+        await self._stop_serving()
+        self.group_log.lead(Fence(leader.epoch, place.leader_revision), self._applying.next_number)
+        self.view.lead(leader)
+        self._store.holds_sweep = False
+        await self._serve(is_leading=True)
+        self._pulse.wake()
+        logger.info("leads the group, as epoch %d, after %.2f s", leader.epoch, time.monotonic() - began)
+        return True
+
+    async def _end_well(self) -> bool:
+        """Answer what was read, append it, and hand over, if there is a leader's place to give. Whether there was."""
+        place = self.place
+        target = target_of(self._myself, place.replicas, place.peers.applied, place.peers.alive(self.lease.clock()))
+        self._is_stopping = True
+        if place.role is not Role.LEADING:
+            return False
+        giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
+        await self._stop_serving()
+        giving_up.cancel()
+        self.lease.end()
+        await asyncio.to_thread(self._pulse.end)
+        if target is not None and self.group_log.failed is None and place.role is Role.LEADING:
+            until = self.lease.clock() + HANDOVER_SECONDS
+            is_known = await asyncio.to_thread(self._pulse.hand_over, target, until)
+            logger.info("handed the group over to %s%s", target[0], "" if is_known else ", perhaps")
+        return True
+
+    # Serving.
+
+    async def _serve(self, *, is_leading: bool) -> None:
+        store, engine = self._store, self.engine
+        self.role = WorkerRole(is_leading, self._worker, self.view, self.place, self.group_log, self.lease)
+        bound = BoundSockets(
+            *(tuple(each.dup() for each in sockets) for sockets in (self._bound.plain, self._bound.tls))
+        )
+        server = self.server = Server(self._options, store, bound, role=self.role)
+        if is_leading:
+            await server.start(engine.stats, Expiring(store).steps, engine.compact, check=engine.verify)
+            store.listeners.on_expired = server.reaping.note_expired
+        else:
+            await server.start(engine.stats, check=engine.verify)
+        self._on_serve(server)
+        waiting = asyncio.ensure_future(server.wait())
+        waiting.add_done_callback(lambda task: None if task.cancelled() else self.request_stop())
+        self._serving.push_async_callback(_stop, server)
+        self._serving.callback(waiting.cancel)
+        if self._attend is not None:
+            await self._serving.enter_async_context(self._attend(server, engine))
+
+    async def _stop_serving(self) -> None:
+        await self._serving.aclose()
+
+
+async def _stop(server: Server) -> None:
+    try:
+        await server.stop()
+    except StorageError as error:  # who waited for it was told
+        logger.warning("the last writes are not known to be in the log: %s", error)
+
+
+def main() -> int:
+    lifeline, reports = take_streams()
+    assignment = decode_assignment(read_line(lifeline))
+    for each in assignment.descriptors:
+        os.set_inheritable(each, False)
+    options, place = assignment.options, assignment.replica
+    assert place is not None
+    for unused in (assignment.board, assignment.control):
+        os.close(unused)
+    try:
+        options.check()
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        keep_freed_memory(options.memory_limit)
+        with Diagnostics(options, f"group {place.group}") as diagnostics:
+            replica = Replica(
+                options,
+                place,
+                _etcd(place),
+                BoundSockets(sockets_of(assignment.plain), sockets_of(assignment.tls)),
+                attend=None if assignment.page is None else _attend(assignment.page),
+                on_serve=partial(_note_server, diagnostics),
+                on_ready=lambda: _begin(replica, lifeline, reports),
+            )
+            return run_on_loop(replica.run())
+    except (FlinError, OSError, ValueError) as error:
+        report(reports, Report(failure=str(error)))
+        return 1
+
+
+def _note_server(diagnostics: Diagnostics, server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hang_up, server)
+    loop.add_signal_handler(signal.SIGUSR1, diagnostics.reopen)
+    server.services.config.on_log_level = diagnostics.set_level
+
+
+def _begin(replica: Replica, lifeline: int, reports: int) -> None:
+    """Clients are answered."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, replica.request_stop)
+    watch_lifeline(lifeline, replica.request_stop)
+    tune_interpreter()
+    report(reports, Report())
+
+
+def _attend(page: int) -> Attend:
+    """Each server answers on its own copy of the supervisor's line."""
+    import socket
+
+    end = socket.socket(fileno=page)
+    return lambda server, engine: line_attendant(end.dup())(server, engine)
+
+
+def _etcd(place: ReplicaPlace) -> KeyValueStore:
+    from flin.cluster.certificates import read_certificates
+    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd_channels import Access
+
+    return EtcdKeyValueStore(place.endpoints, Access(read_certificates(place.tls) if place.tls else None))

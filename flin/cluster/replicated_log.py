@@ -124,7 +124,7 @@ class ReplicatedLog:
             raise CorruptionError(self.path_of(number), 0, "it is there, and its leader has not put it")
         if oldest.pairs and entry_number_of(oldest.pairs[0].key) > number:
             raise StorageError("append to", self.name, "another node leads the group now, and has truncated the log")
-        raise FencedError(self.name, "another node leads the group now")
+        raise FencedError(f"group {self.group}", "another node leads the group now")
 
     def read(self, first: int, timeout: float = READ_SECONDS) -> Page:
         """The entries from this number on, as far as they fit into a page. What was appended before is among them.

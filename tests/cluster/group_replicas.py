@@ -11,7 +11,7 @@ from flin.cluster.leader import GroupLog
 from flin.engine.engine import Engine, store_of
 from flin.engine.key import USER_END
 from flin.engine.replica import open_replica
-from flin.errors import ReadOnlyError
+from flin.errors import FencedError, ReadOnlyError
 from flin.testing import CrashModel, ManualClock, SimulatedDisk, after_crash
 from tests.cluster.logs import Etcd
 
@@ -23,6 +23,7 @@ class Replica:
 
     def __init__(self, etcd: Etcd, disk: SimulatedDisk | None = None, clock: ManualClock | None = None, **options: Any):
         self.etcd = etcd
+        self.options = options
         self.disk = disk or SimulatedDisk()
         self.clock = clock or ManualClock()
         self.log = etcd.log()
@@ -63,7 +64,7 @@ class Replica:
         self.keeper.stop()
         try:
             self.engine.close(flush=False)
-        except ReadOnlyError:
+        except (ReadOnlyError, FencedError):
             assert self.keeper.failed is not None
 
     def restarted(self, crash: CrashModel | None = None, chance: random.Random | None = None) -> Replica:
@@ -73,4 +74,4 @@ class Replica:
             assert chance is not None
             disk = after_crash(disk, crash, lambda count: chance.randrange(count))
         self.end()
-        return Replica(self.etcd, disk, self.clock)
+        return Replica(self.etcd, disk, self.clock, **self.options)

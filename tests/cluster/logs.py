@@ -22,10 +22,12 @@ class Etcd:
     def __init__(self) -> None:
         self.values = MemoryKeyValues()
         self.fence = Fence(0, 0)
+        self.logs: list[ReplicatedLog] = []
 
     def log(self) -> ReplicatedLog:
         """With a client of its own."""
-        return ReplicatedLog(self.values.client(), KEYS, GROUP)
+        self.logs.append(ReplicatedLog(self.values.client(), KEYS, GROUP))
+        return self.logs[-1]
 
     def claim(self) -> Fence:
         """Another leader."""

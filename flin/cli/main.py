@@ -14,6 +14,7 @@ from flin.cli import (
     bench,
     check,
     checkpoint,
+    cluster,
     compact,
     completion,
     du,
@@ -41,6 +42,7 @@ DESCRIPTION = """\
 Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
   flin serve                serve a database to Redis clients
+  flin cluster ACTION       how a cluster of nodes is; nodes that leave it; certificates
   flin grpc                 answer gRPC in front of a running server
   flin checkpoint DIR NEW   make a second database of a closed one, at once
   flin backup DIR BACKUP    add a backup of a closed database to others
@@ -72,7 +74,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (
-        *(serve, grpc, resize, checkpoint, backup, restore, export, importing, keys),
+        *(serve, cluster, grpc, resize, checkpoint, backup, restore, export, importing, keys),
         *(check, repair, dump, stats, du, compact, bench),
     ):
         module.add_parser(commands)

@@ -87,7 +87,6 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         secret = read_secret(path)
         held.callback(etcd.stop)
         store = etcd.start(record)
-        held.callback(store.close)
         keys = Keys(record.cluster)
         node = _node_value(options, sockets, etcd)
         if is_new and not options.join:
@@ -96,11 +95,12 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         start = secrets.token_hex(NAME_BYTES)
         membership = OwnMembership(etcd.maintenance, record) if etcd.is_own else None
         controller = Controller(store, keys, record.node, start, membership)
-        for act, seconds, name in (
-            (show_alive(store, keys, record.node, start), ALIVE_SECONDS, "alive"),
-            (controller.step, STEP_SECONDS, "controller"),
-        ):
-            held.callback(Beat(act, seconds, name).stop)
+        beats = (
+            Beat(show_alive(store, keys, record.node, start), ALIVE_SECONDS, "alive"),
+            Beat(controller.step, STEP_SECONDS, "controller"),
+        )
+        for act in (*(beat.join for beat in beats), store.close, *(beat.end for beat in beats)):
+            held.callback(act)  # the last one is called first
         groups = _groups_of(options, record)
         context = None if etcd.certificates is None else etcd.certificates.server_context()
         page.extend(NodePage(record, etcd, store, keys, controller, membership).extension(secret), context)

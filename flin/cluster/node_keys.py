@@ -99,9 +99,12 @@ class Beat:
         self._thread = threading.Thread(target=self._run, name=f"flin-{name}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """It may be within a call to etcd, which has its bounds."""
+    def end(self) -> None:
+        """Soon. It may be within a call to etcd, which has its bounds, and ends at once when the client is closed."""
         self._ending.set()
+
+    def join(self) -> None:
+        """Wait for that."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -111,7 +114,7 @@ class Beat:
                 self._act()
                 self._is_failing = False
             except KeyValueError as error:
-                if not self._is_failing:
+                if not self._is_failing and not self._ending.is_set():
                     logger.warning("%s: %s", self._name, error)
                 self._is_failing = True
             except Exception:  # the outermost frame of the thread, which goes on

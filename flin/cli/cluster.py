@@ -1,0 +1,151 @@
+"""`flin cluster`: what an operator does with a cluster of nodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flin.cli import exit_code
+from flin.cli.parsing import Commands, UsageError, add_command
+from flin.cluster.joining import JoinError, ask, post
+from flin.cluster.node_directory import SECRET, read_secret
+from flin.net.settings.http_address import parse_http_address
+from flin.net.settings.options import DEFAULT_DIR, ConfigError
+
+SUMMARY = "how a cluster of nodes is, and who belongs to it"
+DETAILS = """\
+status        which nodes there are, who leads which group, how far each copy is
+leave NODE    the node gives away what it leads, then its vote, and ends; a dead one is taken off the list
+certificates  makes an authority and a node's certificate for --cluster-tls, for tests: in DIR, good for these hosts
+
+Any node may be asked: --http is its address. A node that is loopback's alone must be asked on its machine."""
+EXAMPLES = """\
+  flin cluster status
+  flin cluster status --http localhost:8081 --json
+  flin cluster leave node3
+  flin cluster certificates tls 10.0.0.1 db1.example.com"""
+
+LEAVE_SECONDS: Final = 90.0
+"""The node itself waits 60 s for what is led to be given away."""
+
+STATUS_SECONDS: Final = 20.0
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "cluster", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("action", choices=("status", "leave", "certificates"), metavar="ACTION", help="see above")
+    parser.add_argument("words", nargs="*", metavar="NODE", help="of leave; of certificates a directory and hosts")
+    parser.add_argument("--http", metavar="HOST:PORT", default="localhost:8080", help="of a node (default %(default)s)")
+    parser.add_argument(
+        "--cluster-secret-file", metavar="FILE", default=f"{DEFAULT_DIR}/{SECRET}", help="(default %(default)s)"
+    )
+    parser.add_argument("--cluster-tls", metavar="DIR", default="", help="the certificates of a cluster that has TLS")
+    parser.add_argument("--json", action="store_true", help="status as a node tells it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        parse_http_address(arguments.http)
+        return {"status": _status, "leave": _leave, "certificates": _certificates}[arguments.action](arguments)
+    except (JoinError, ConfigError) as error:
+        raise UsageError(error) from error
+    except ValueError as error:
+        raise UsageError(f"--http is {arguments.http!r}, {error}") from error
+    except OSError as error:
+        raise UsageError(
+            f"no node answers at {arguments.http}: {error.strerror or error}; name one with --http HOST:PORT"
+        ) from error
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    if arguments.words:
+        raise UsageError("status takes no words: --http says which node is asked")
+    path = arguments.cluster_secret_file
+    headers: dict[str, str] = {}
+    host = parse_http_address(arguments.http)[0]
+    if host not in ("localhost", "127.0.0.1", "::1"):  # there it is asked for
+        headers["Authorization"] = f"Bearer {read_secret(path).decode()}"
+    data = ask(arguments.http, "GET", "/cluster/status", b"", headers, _context(arguments), STATUS_SECONDS)
+    found = json.loads(data)
+    print(json.dumps(found, indent=1) if arguments.json else "\n".join(status_lines(found)))
+    return exit_code.PROBLEMS if problems_of(found) else exit_code.OK
+
+
+def _leave(arguments: argparse.Namespace) -> int:
+    if len(arguments.words) != 1:
+        raise UsageError("name the node that is to leave: flin cluster leave NODE")
+    secret = read_secret(arguments.cluster_secret_file)
+    body = json.dumps({"node": arguments.words[0]}).encode()
+    told = json.loads(post(arguments.http, "/cluster/leave", body, secret, _context(arguments), LEAVE_SECONDS))
+    print(f"{told['left']} has left; there are {' '.join(told['nodes'])}")
+    return exit_code.OK
+
+
+def _certificates(arguments: argparse.Namespace) -> int:
+    if not arguments.words:
+        raise UsageError("name a directory, and hosts: flin cluster certificates DIR HOST…")
+    from flin.cluster.certificates import make_certificates
+
+    directory, *hosts = arguments.words
+    made = make_certificates(directory, hosts)
+    print(f"{made.authority}, {made.certificate} and {made.key}: --cluster-tls {directory}")
+    return exit_code.OK
+
+
+def _context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if not arguments.cluster_tls:
+        return None
+    from flin.cluster.certificates import read_certificates
+
+    return read_certificates(arguments.cluster_tls).client_context()
+
+
+def problems_of(found: dict[str, Any]) -> list[str]:
+    """What somebody should look at, of a node's answer."""
+    problems = [f"{name} does not show itself" for name, node in found["nodes"].items() if node["is_away"]]
+    problems += [f"group {each['group']} has no leader" for each in found["groups"] if each["leader"] is None]
+    if len(found["voting"]) < 3:
+        problems.append(f"forming: {len(found['voting'])} of 3 nodes vote, so the loss of one is the loss of all")
+    problems += [f"etcd of {each['node']}: {each['error']}" for each in found["etcd"] if "error" in each]
+    problems += [f"etcd of {each['node']}: {text}" for each in found["etcd"] for text in each.get("errors", ())]
+    return problems
+
+
+def status_lines(found: dict[str, Any]) -> list[str]:
+    """A node's answer, for people."""
+    led: dict[str, list[str]] = {name: [] for name in found["nodes"]}
+    for each in found["groups"]:
+        if each["leader"] is not None:
+            led.setdefault(each["leader"], []).append(str(each["group"]))
+    etcd = {each["node"]: each for each in found["etcd"]}
+    lines = [f"cluster {found['cluster']}, as {found['asked']} sees it", ""]
+    rows = [("node", "clients", "votes", "leads groups", "etcd")]
+    for name, node in found["nodes"].items():
+        votes = "yes" if name in found["voting"] else "learns" if name in found["learning"] else "no"
+        place = f"{node['host']}:{node['ports'][0]}" if node["ports"] else node["host"]
+        rows.append((name, place, votes, " ".join(led[name]) or "none", _etcd_cell(etcd.get(name))))
+    lines += _table(rows)
+    rows = [("group", "leader", "epoch", "next entry", "in tables")]
+    for each in found["groups"]:
+        tables = " ".join(f"{name}:{index}" for name, index in sorted(each["replicas"].items()))
+        leader = each["leader"] or "nobody"
+        rows.append((str(each["group"]), leader, str(each["epoch"]), str(each["index"]), tables))
+    lines += ["", *_table(rows), ""]
+    return lines + (problems_of(found) or ["all is well"])
+
+
+def _etcd_cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "none"
+    if "error" in found:
+        return "away"
+    leads = ", leads" if found["leads"] else ""
+    return f"{found['version']}, {found['size_bytes'] >> 20} MiB{leads}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -52,7 +52,7 @@ def test_dependencies() -> None:
     assert names(extras["server"]) == {"uvloop", "hiredis"}
     assert names(extras["fast"]) == {"zlib-ng"}
     assert names(extras["encryption"]) == {"cryptography"}
-    assert names(extras["cluster"]) == {"grpcio", "protobuf", "cryptography"}
+    assert names(extras["cluster"]) == {"flin", "grpcio", "protobuf", "cryptography"}
     assert {"pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
     assert {"rocksdict", "plyvel"} <= names(extras["bench"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from flin.cluster.assignment import ReplicaPlace
 from flin.cluster.controller import Controller
 from flin.cluster.fleet import Fleet, Member, State
 from flin.cluster.forming import QUORUM
+from flin.cluster.lines import Lines
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd
 from flin.cluster.slot_map import SlotMap
@@ -26,6 +28,15 @@ START_BYTES: Final = 8
 """In the random name of a process: no two of a node's have the same."""
 
 
+class NoLines(Lines):
+    """Replicas of different groups do not pass messages on to each other."""
+
+    def add(self, number: int) -> socket.socket:
+        own, theirs = socket.socketpair()
+        own.close()
+        return theirs
+
+
 class NodeSupervisor(Supervisor):
     """One run. What the workers are told of etcd, and which of them there are, comes from the controller's map."""
 
@@ -38,6 +49,7 @@ class NodeSupervisor(Supervisor):
         self._etcd = etcd
         self._ending = remark
         super().__init__(*arguments)
+        self._lines = NoLines()
         self._fleet = Fleet([Member(State.ENDED) for _ in range(record.groups)])
 
     def held(self) -> list[int]:

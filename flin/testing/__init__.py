@@ -23,6 +23,7 @@ The files, from the bottom up:
 - run.py: does a workload on an engine and on the model, and records every crash point
 - operation.py: the operations of workloads, one small class for each call of the API
 - following.py: those of readers and of somebody who watches; mirror.py: the copy that he keeps
+- memory_log.py, replicating.py: the log of a replica, and what happens when another one leads
 - crash_checker.py: crashes the disk at these points and checks the recovered database
 - faulty.py: runs in which calls fail
 - crash.py: the long run, `python -m flin.testing.crash --help`

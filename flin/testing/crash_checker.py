@@ -78,7 +78,7 @@ class CrashChecker:
     ) -> None:
         """Crash the disk at this point in every way. AssertionError, with how to replay it, if anything is wrong."""
         for crash_model in crash_models:
-            power_cut = crash_model is not CrashModel.KILLED
+            power_cut = self.setup.is_replica or crash_model is not CrashModel.KILLED
             # A seed for every crash point: else the random choices would always be the same few.
             seed = crc32(f"{where} {crash_point.operation} {crash_point.disk.changes}".encode())
             for number, clone in enumerate(every_crash(crash_point.disk, crash_model, self.limit, seed)):
@@ -104,6 +104,8 @@ class CrashChecker:
         if crash_point.watched is not None:
             far = (*far, crash_point.watched.sequence)
         digest = blake2b(f"{self.setup} {power_cut} {far}".encode(), digest_size=8)  # equal in every process
+        if disk.elsewhere:
+            digest.update(repr(disk.elsewhere).encode())
         for path, content in disk.files().items():
             if path.endswith(LOCK):
                 continue  # it names this process
@@ -115,6 +117,8 @@ class CrashChecker:
         again = seed % self.second_every == 0
         clock = ManualClock(crash_point.now_ms + 1000 * CLOCK_JUMPS[seed // self.second_every % len(CLOCK_JUMPS)])
         recoveries: list[SimulatedDisk] = []
+        if again:
+            self.setup.check_files(disk)
         if again and self.second_crashes:
             disk.on_change = lambda _: recoveries.append(killed(disk))
         engine = self.setup.open(disk, clock, ("first", seed))
@@ -123,6 +127,7 @@ class CrashChecker:
             state = matched(crash_point.expectation, engine, clock.now_ms, power_cut=power_cut)
             if again:
                 after_open = killed(disk)
+            self.setup.check(engine, disk)
             check_whole(engine, state, clock.now_ms)
             if crash_point.watched is not None:
                 mirror = crash_point.watched.copy()
@@ -172,6 +177,7 @@ class CrashChecker:
         engine = self.setup.open(clone, clock, ("second", random.random()))
         try:
             state = matched(expectation, engine, now_ms, power_cut=True)
+            self.setup.check(engine, clone)
             check_whole(engine, state, now_ms)
         finally:
             engine.close()
@@ -220,7 +226,9 @@ def assert_no_orphans(disk: SimulatedDisk, wal_retention: int = 0) -> None:
         parsed = maybe_parse(name)
         live = parsed is not None and parsed.role == "wal" and parsed.number >= found.wal_floor
         live = live or name in [each.name for each in kept]
-        assert name in (LOCK, MANIFEST, file_name.KEYS) or name in tables or live, f"nobody names the file {name}"
+        assert name in (LOCK, MANIFEST, file_name.KEYS, file_name.REPLICA) or name in tables or live, (
+            f"nobody names the file {name}"
+        )
     missing = tables - set(disk.names(PATH))
     assert not missing, f"the manifest names {missing}"
 

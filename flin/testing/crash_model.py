@@ -353,6 +353,7 @@ def _empty_copy(disk: SimulatedDisk) -> SimulatedDisk:
     """A disk with the directories alone."""
     clone = SimulatedDisk(disk.capacity_bytes, disk.window_bytes)
     clone.stale.extend(disk.stale)
+    clone.elsewhere.extend(disk.elsewhere)
     for path, directory in disk.directories.items():
         clone.directories[path] = SimulatedDirectory(directories=set(directory.directories))
     return clone

@@ -86,6 +86,8 @@ class SimulatedDisk:
         """Order of the last change that a journal must have committed for a sync (crash_model.py, JOURNALLED)."""
         self.stale: deque[bytes] = deque(maxlen=STALE_FILES)
         self.directories: dict[str, SimulatedDirectory] = {"/": SimulatedDirectory()}
+        self.elsewhere: list[Any] = []
+        """The log of a replica on this disk, which others hold: no crash of the disk takes it (memory_log.py)."""
         self._order = 0
         self._used = 0
         self.open_files: WeakSet[SimulatedAppendFile | SimulatedReadableFile] = WeakSet()

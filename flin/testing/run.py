@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final, TypeAlias, cast
+from typing import ClassVar, Final, TypeAlias, cast
 
 import flin.engine
 from flin.engine.background.compaction import CompactionOptions
@@ -22,7 +22,7 @@ from flin.engine.options import RunnerKind, SyncMode
 from flin.engine.read.read_path import from_retired, from_tables
 from flin.engine.snapshot import Snapshot
 from flin.engine.table.bloom import hash_key
-from flin.errors import ClosedError, FlinError, ReadOnlyError
+from flin.errors import ClosedError, FencedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.crash_model import CrashModel, after_crash, killed
 from flin.testing.disk import SimulatedDisk
@@ -79,6 +79,14 @@ class EngineSetup:
     idle: bool = False
     """Whether after each flush the merges follow that are made while nothing is written."""
     encrypted: bool = False
+    is_replica: ClassVar[bool] = False
+    """Whether it waits for a log (replicating.py). Then a kill takes what a power cut takes: what the log lacks."""
+
+    def check(self, engine: Engine, disk: SimulatedDisk) -> None:
+        """Called after an opening: what the kind of database must hold besides."""
+
+    def check_files(self, disk: SimulatedDisk) -> None:
+        """Called after some crashes: what must be possible with the files besides."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # Every opening has its own seed: two engines that draw equal salts would prove nothing.
@@ -192,7 +200,7 @@ class WorkloadRun:
         self.close_reader()
         if engine is not None:
             self.disk.faults.clear()
-            with suppress(ReadOnlyError):  # after a failed sync
+            with suppress(ReadOnlyError, FencedError):  # after a failed sync
                 engine.close()
 
     # For operations.
@@ -236,7 +244,8 @@ class WorkloadRun:
         self.abandon()
         self.disk = clone
         self.open()
-        power_cut = crash_model is not CrashModel.KILLED
+        power_cut = self.setup.is_replica or crash_model is not CrashModel.KILLED
+        self.setup.check(self.engine, clone)
         state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
         self.model = Model(state, expectation.latest_ms)  # recovery has made everything that it accepted durable
         if power_cut:

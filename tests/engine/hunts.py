@@ -45,6 +45,7 @@ from flin.testing.operation import (
     Sweep,
     TakeSnapshot,
 )
+from flin.testing.replicating import crash_replicas
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
 from tests.engine.crash_corpus import CORPUS
@@ -59,6 +60,9 @@ SEEDS: Final = 80
 
 RUNS: Final = 400
 """Random workloads that only run, with a few crashes among their operations: a hundredth of the time each."""
+
+REPLICAS: Final = 30
+"""Random workloads of replicas."""
 
 RANGED_RUNS: Final = 150
 """Random workloads of many runs."""
@@ -548,6 +552,17 @@ def damaged_backups(tally: Tally) -> None:
     run.abandon()
 
 
+def replicated_workloads(tally: Tally) -> None:
+    """Random workloads of replicas, among whose operations others lead; crashed in every way. Each holds what the log
+    says after it has applied that."""
+    checker_states: set[int] = set()
+    for seed in range(REPLICAS):
+        try:
+            crash_replicas(seed, 12, checker_states)
+        finally:
+            tally.count = len(checker_states)
+
+
 INTERLEAVINGS: Final = 150
 """Each of 60 steps: the mutants are caught by the first 20 on average."""
 
@@ -580,6 +595,7 @@ HUNTS: Final[tuple[Hunt, ...]] = (
         turned_bits,
         damaged_stretches,
         moved_files,
+        replicated_workloads,
         interleaved_transactions,
         recorded_histories,
     ),

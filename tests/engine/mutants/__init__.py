@@ -17,6 +17,7 @@ from tests.engine.mutants import (
     openings,
     ranges,
     reads,
+    replicas,
     syncs,
     transactions,
     values,
@@ -26,5 +27,5 @@ from tests.engine.mutants.mutant import MUTANTS, Mutant
 
 __all__ = [
     "MUTANTS", "Mutant", "copies", "counts", "evictions", "following", "manifests", "merges", "openings", "ranges",
-    "reads", "syncs", "transactions", "values", "write_ahead",
+    "reads", "replicas", "syncs", "transactions", "values", "write_ahead",
 ]  # fmt: skip

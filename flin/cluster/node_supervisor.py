@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 from flin.cluster.assignment import ReplicaPlace
@@ -16,6 +17,7 @@ from flin.cluster.forming import QUORUM
 from flin.cluster.lines import Lines
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd
+from flin.cluster.ports import turn_away
 from flin.cluster.slot_map import SlotMap
 from flin.cluster.supervisor import Supervisor
 
@@ -80,6 +82,10 @@ class NodeSupervisor(Supervisor):
                 return
             for group in self.held():
                 self._take(self._fleet.add(group))
+
+    def _discard(self, number: int) -> None:
+        super()._discard(number)
+        turn_away(chain(self._sockets[number].plain, self._sockets[number].tls))
 
     def _place(self, number: int) -> ReplicaPlace:
         record, tls = self._record, self._options.cluster_tls

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +45,16 @@ class WorkerSockets:
     def close(self) -> None:
         for each in (*self.plain, *self.tls):
             each.close()
+
+
+def turn_away(sockets: Iterable[socket.socket]) -> None:
+    """Nobody listens on these any more, in any process: who connects is refused, and goes elsewhere, instead of waiting
+    in the queue of a worker that is not there. They stay bound, and whoever listens on them again is heard."""
+    for each in sockets:
+        with suppress(OSError):  # nobody listened; or it is still bound, unless any free port was asked for
+            address = each.getsockname()
+            each.shutdown(socket.SHUT_RDWR)
+            each.bind(address)
 
 
 def _port_of(sockets: tuple[socket.socket, ...]) -> int:

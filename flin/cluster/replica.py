@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.attendant import line_attendant
 from flin.cluster.assignment import ReplicaPlace, Report, decode_assignment
+from flin.cluster.fleet import ANEW
 from flin.cluster.follower import index_in_tables
 from flin.cluster.following import Applying
 from flin.cluster.keys import Keys
 from flin.cluster.leader import GroupLog
 from flin.cluster.lease import Lease
 from flin.cluster.map_view import MapView
+from flin.cluster.ports import turn_away
 from flin.cluster.pulse import BEAT_SECONDS, Pulse
 from flin.cluster.replica_role import WorkerRole
 from flin.cluster.replicated_log import Fence, ReplicatedLog
@@ -55,9 +57,6 @@ if TYPE_CHECKING:
     from flin.net.server import Attend
 
 logger = logging.getLogger(__name__)
-
-AGAIN: Final = 75
-"""The exit code of a process that has led and is to be started anew: EX_TEMPFAIL."""
 
 HANDOVER_SECONDS: Final = 2.0
 """How long a leader tries to give its place away. Then it ends without: its lease is over anyway."""
@@ -118,6 +117,7 @@ class Replica:
         self.engine: Engine
         self._serving = AsyncExitStack()
         self._is_stopping = False
+        self._has_ceded = False
 
     # Life.
 
@@ -161,10 +161,10 @@ class Replica:
                 return 0
             if turn is Turn.CEDE:
                 if await self._end_well():
-                    return AGAIN
+                    return ANEW
             elif self.place.role is Role.ENDED:
                 logger.warning("another node leads the group now")
-                return AGAIN
+                return ANEW
             elif not await self._lead():
                 return 0
 
@@ -186,7 +186,8 @@ class Replica:
         try:
             await asyncio.to_thread(self.engine.close)
         except (StorageError, ReadOnlyError) as error:  # what the log does not have is lost, as its clients were told
-            logger.warning("the replica is closed as it is: %s", error)
+            if not self._has_ceded:
+                logger.warning("the replica is closed as it is: %s", error)
 
     # Following.
 
@@ -250,7 +251,7 @@ class Replica:
                 await asyncio.to_thread(self._applying.end)
         if not await caught_up or place.role is not Role.LEADING:
             return not self._is_stopping
-        await self._stop_serving()
+        await self._stop_serving(for_good=False)
         self.group_log.lead(Fence(leader.epoch, place.leader_revision), self._applying.next_number)
         self.view.lead(leader)
         self._store.holds_sweep = False
@@ -271,6 +272,7 @@ class Replica:
         giving_up.cancel()
         self.lease.end()
         await asyncio.to_thread(self._pulse.end)
+        self._has_ceded = True
         if target is not None and self.group_log.failed is None and place.role is Role.LEADING:
             until = self.lease.clock() + HANDOVER_SECONDS
             is_known = await asyncio.to_thread(self._pulse.hand_over, target, until)
@@ -285,12 +287,13 @@ class Replica:
         bound = BoundSockets(
             *(tuple(each.dup() for each in sockets) for sockets in (self._bound.plain, self._bound.tls))
         )
-        server = self.server = Server(self._options, store, bound, role=self.role)
+        server = Server(self._options, store, bound, role=self.role)
         if is_leading:
             await server.start(engine.stats, Expiring(store).steps, engine.compact, check=engine.verify)
             store.listeners.on_expired = server.reaping.note_expired
         else:
             await server.start(engine.stats, check=engine.verify)
+        self.server = server
         self._on_serve(server)
         waiting = asyncio.ensure_future(server.wait())
         waiting.add_done_callback(lambda task: None if task.cancelled() else self.request_stop())
@@ -299,7 +302,10 @@ class Replica:
         if self._attend is not None:
             await self._serving.enter_async_context(self._attend(server, engine))
 
-    async def _stop_serving(self) -> None:
+    async def _stop_serving(self, *, for_good: bool = True) -> None:
+        if for_good and hasattr(self, "server"):
+            self.server.listeners.close()
+            turn_away((*self._bound.plain, *self._bound.tls))
         await self._serving.aclose()
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from flin.cluster.ports import STEP, bind_all, planned_ports
+from flin.cluster.ports import STEP, bind_all, planned_ports, turn_away
 from flin.net.settings.options import ConfigError, ServerOptions
 
 
@@ -111,3 +111,25 @@ def test_a_family_that_the_kernel_does_not_know(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: [unknown])
     with pytest.raises(ConfigError, match="cannot listen on localhost: this machine has no such addresses"):
         bind_all(ServerOptions(port=0, bind=("localhost",)))
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_sockets_that_turn_away_are_heard_again(*, explicit: bool) -> None:
+    (made,) = bind_all(ServerOptions(port=0, workers=1))
+    port = made.port
+    if explicit:
+        made.close()
+        (made,) = bind_all(ServerOptions(port=port, workers=1))
+    (bound,) = made.plain
+    try:
+        turn_away(made.plain)  # nobody listens yet
+        for _ in range(2):
+            listening = bound.dup()
+            listening.listen()
+            socket.create_connection(("127.0.0.1", port)).close()
+            listening.close()
+            turn_away(made.plain)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+    finally:
+        made.close()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
+from flin.cluster.fleet import ANEW
 from flin.cluster.memory_key_value import Fate
-from flin.cluster.replica import AGAIN
 from tests.cluster.replicas import Group, Member, run
 
 
@@ -84,7 +84,7 @@ def test_who_lost_its_place_starts_anew_and_nothing_is_lost(tmp_path: Path) -> N
         old.etcd.mend()
         with pytest.raises((redis.ResponseError, redis.ConnectionError), match=r"UNCERTAIN|closed"):
             await writing
-        assert await old.running == AGAIN
+        assert await old.running == ANEW
         old.start()
         await group.equal()
         assert await read_all(new) == [*range(40)]

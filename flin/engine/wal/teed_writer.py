@@ -8,12 +8,17 @@ earlier write to it has failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 from flin.engine.disk.fs import FileSystem, SegmentFile, join
 from flin.engine.replication import FrameQueue
 from flin.engine.wal.frames import encode_put
 from flin.engine.wal.writer import WalWriter
+from flin.errors import LimitError
+
+MAX_FRAME_BYTES: Final = (16 << 20) + (1 << 20)
+"""A longer frame of a leader is refused: it would hold up everything behind it on its way to the log. So much takes a
+value of 16 MiB with its key."""
 
 
 class TeedWalWriter(WalWriter):
@@ -37,6 +42,8 @@ class TeedWalWriter(WalWriter):
 
     def _append(self, file: SegmentFile, frame: bytes | bytearray, operations: int) -> int:
         if operations:  # else it is the end frame, of this directory alone
+            if len(frame) > MAX_FRAME_BYTES and self.frames.keeps:
+                raise LimitError("a commit's bytes", len(frame), MAX_FRAME_BYTES)
             self.frames.add(self._salt, self.position, self.sequence, frame)
         return super()._append(file, frame, operations)
 

@@ -144,6 +144,13 @@ def load_users(options: ServerOptions, users: Users) -> None:
         raise ConfigError(f"the server does not start because of the aclfile: {error}") from error
 
 
+def _pending(store: StoreLike, config: Config, role: ReplicaRole | None) -> Pending:
+    if role is None:
+        return Pending(store, is_always=config.options.sync == "always")
+    config.bound_by_log()
+    return Pending(store, is_always=role.is_leading)  # a leader's replies wait for the log
+
+
 def _kind_of_tick(options: ServerOptions, role: ReplicaRole | None) -> Callable[..., Tick]:
     if role is not None and role.is_leading:
         return partial(LeasedTick, role)
@@ -176,8 +183,7 @@ def make_services(
 ) -> Services:
     """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
     # They hear of a batch in this order: replies are judged with the gates as they are then.
-    is_always = config.options.sync == "always" if role is None else role.is_leading
-    pending = Pending(store, is_always=is_always)
+    pending = _pending(store, config, role)
     databases = Databases(
         store, pending, config.databases, config.reply_cache_bytes, config.thresholds, config.largest_reply_bytes
     )

@@ -292,6 +292,8 @@ def _run_untimed(caller: Caller, command: Command, request: list[bytes]) -> Wait
 
 def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: int) -> Wait | None:
     context = caller.context
+    if context.services.role is not None and command.is_write and not command.is_untimed:
+        context.services.pending.commit()  # so that it is refused alone, if the log cannot take what it writes
     command.calls += 1
     begin_ns = time.perf_counter_ns()
     if attempt > RERUNS:

@@ -34,6 +34,9 @@ MAX_BULK_BYTES: Final = 512 << 20
 """Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
 
 MAX_COMMIT_BYTES: Final = 4_000_000_000
+
+MAX_LOGGED_BYTES: Final = 16 << 20
+"""A value, or the writes of a transaction, of a replica: its log takes frames a little longer than this."""
 """A little below the longest frame of the WAL, which holds more than keys and values."""
 
 MIN_BULK_BYTES: Final = 512 << 10
@@ -84,6 +87,11 @@ class Config:
         for row in ROWS.values():
             if row.change is Change.RUNNING:
                 _put(row, self, row.kind.in_force(getattr(options, row.name)))
+
+    def bound_by_log(self) -> None:
+        """For a replica: what is written goes through a log, which has bounds of its own."""
+        self.largest_commit_bytes = min(self.largest_commit_bytes, MAX_LOGGED_BYTES)
+        self.longest_bulk_bytes = min(self.longest_bulk_bytes, MAX_LOGGED_BYTES)
 
     @property
     def password(self) -> bytes:

@@ -14,8 +14,8 @@ from flin.engine.memtable import Memtable
 from flin.engine.replication import FrameRun
 from flin.engine.wal import frames
 from flin.engine.wal.frame_run import decode_run
-from flin.engine.wal.teed_writer import TeedWalWriter
-from flin.errors import CorruptionError, StorageError
+from flin.engine.wal.teed_writer import MAX_FRAME_BYTES, TeedWalWriter
+from flin.errors import CorruptionError, LimitError, StorageError
 from flin.testing import Fault, SimulatedDisk
 from tests.engine.wal_segment import DATABASE_ID
 
@@ -177,3 +177,17 @@ def test_a_sync_that_failed_is_final() -> None:
     for _ in range(2):
         with pytest.raises(StorageError):
             writer.sync_ended([wal_name(5, 3)])
+
+
+def test_a_frame_that_is_too_long_for_the_log_is_refused() -> None:
+    writer = _writer(SimulatedDisk())
+    value = bytes(MAX_FRAME_BYTES)
+    before = writer.position, writer.sequence
+    with pytest.raises(LimitError, match="a commit's bytes"):
+        writer.put(b"a", value)
+    assert (writer.position - frames.HEADER_BYTES, writer.sequence) == before
+    assert writer.frames.take() == []
+    writer.put(b"a", value[: 16 << 20])
+    assert len(writer.frames.take()[0].data) > 16 << 20
+    writer.frames.keeps = False
+    writer.put(b"a", value)

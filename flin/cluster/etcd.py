@@ -68,7 +68,8 @@ class EtcdKeyValueStore:
 
     def compact(self, revision: int, *, timeout: float) -> None:
         with suppress(Compacted):  # up to there, or further: as was asked for
-            self.channels.call(_COMPACT, CompactionRequest(revision=revision), timeout)
+            # `physical`: the member that answers has done it by then, so its room can be seen.
+            self.channels.call(_COMPACT, CompactionRequest(revision=revision, physical=True), timeout)
 
     def watch(self, key: bytes, end: bytes, revision: int, receive: Receive) -> EtcdWatch:
         watch = EtcdWatch(self.channels, key, end, revision, receive, self._watches.discard)
@@ -90,8 +91,8 @@ def _request(operation: Operation) -> RequestOp:
     match operation:
         case Put(key, value):
             return RequestOp(request_put=PutRequest(key=key, value=value))
-        case Get(key, end, limit):
-            return RequestOp(request_range=RangeRequest(key=key, range_end=end, limit=limit))
+        case Get(key, end, limit, keys_only):
+            return RequestOp(request_range=RangeRequest(key=key, range_end=end, limit=limit, keys_only=keys_only))
         case Delete(key, end):
             return RequestOp(request_delete_range=DeleteRangeRequest(key=key, range_end=end))
 

@@ -55,6 +55,8 @@ class Status(NamedTuple):
     applied: int
     is_learner: bool
     errors: tuple[str, ...]
+    quota_bytes: int
+    """How large its file may be; 0: it does not say (before etcd 3.6)."""
 
 
 class Alarm(NamedTuple):
@@ -96,7 +98,7 @@ class EtcdMaintenance:
         found = self._at(endpoint, _STATUS, StatusRequest(), timeout)
         return Status(
             found.header.member_id, found.version, found.leader, found.db_size, found.db_size_in_use,
-            found.raft_applied_index, found.is_learner, tuple(found.errors),
+            found.raft_applied_index, found.is_learner, tuple(found.errors), found.db_size_quota,
         )  # fmt: skip
 
     def alarms(self, timeout: float) -> list[Alarm]:

@@ -46,6 +46,8 @@ class Applying:
     ) -> None:
         """on_failure: told, in any thread, why the log is followed no more."""
         self.skew_ms = 0
+        self.log_bytes = 0
+        """What has been applied."""
         self._log = log
         self._group_log = group_log
         self._store = store
@@ -102,6 +104,7 @@ class Applying:
             raise
 
     def _apply(self, entries: list[Numbered]) -> None:
+        self.log_bytes += sum(len(each.entry.data) for each in entries)
         taken = map(self._follower.take, entries)
         commits = deque([commit for commit in taken if commit is not None])
         while self._store.stall() and not self._has_ended.is_set():

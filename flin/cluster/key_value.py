@@ -41,11 +41,13 @@ class Delete(NamedTuple):
 
 
 class Get(NamedTuple):
-    """The key, or all keys from it up to (without) `end`, in ascending order, at most `limit` of them (0: all)."""
+    """The key, or all keys from it up to (without) `end`, in ascending order, at most `limit` of them (0: all); with
+    `keys_only` their values are empty."""
 
     key: bytes
     end: bytes = b""
     limit: int = 0
+    keys_only: bool = False
 
 
 Operation: TypeAlias = Put | Delete | Get

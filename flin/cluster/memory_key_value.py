@@ -131,7 +131,8 @@ class MemoryKeyValues:
             found: list[Found] = []
             for operation in success if succeeded else failure:
                 if isinstance(operation, Get):
-                    found.append(self._find(self._pairs, operation.key, operation.end, operation.limit))
+                    there = self._find(self._pairs, operation.key, operation.end, operation.limit)
+                    found.append(_without_values(there) if operation.keys_only else there)
                 else:
                     events.extend(self._change(operation))
             if events:
@@ -205,6 +206,10 @@ class MemoryKeyValues:
             return is_over()
         with self._changed:
             return self._changed.wait_for(is_over, seconds)
+
+
+def _without_values(found: Found) -> Found:
+    return found._replace(pairs=tuple(pair._replace(value=b"") for pair in found.pairs))
 
 
 def _apply(pairs: dict[bytes, Pair], event: Event) -> None:

@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Final
 import flin
 from flin.cluster.assignment import shared
 from flin.cluster.controller import STEP_SECONDS, Controller
+from flin.cluster.etcd_member import QUOTA_BYTES
 from flin.cluster.groups import Group, slots_of
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, join
 from flin.cluster.keys import Keys, NodeValue
+from flin.cluster.log_keeper import KEEP_SECONDS, LogKeeper
 from flin.cluster.node_addresses import check_addresses, client_host
 from flin.cluster.node_directory import (
     WORKERS,
@@ -95,15 +97,26 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         start = secrets.token_hex(NAME_BYTES)
         membership = OwnMembership(etcd.maintenance, record) if etcd.is_own else None
         controller = Controller(store, keys, record.node, start, membership)
+        keeper = LogKeeper(
+            store,
+            etcd.maintenance,
+            keys,
+            quota_bytes=QUOTA_BYTES if etcd.is_own else 0,
+            is_mine=lambda: controller.is_acting,
+            defragments=etcd.is_own,
+        )
         beats = (
             Beat(show_alive(store, keys, record.node, start), ALIVE_SECONDS, "alive"),
             Beat(controller.step, STEP_SECONDS, "controller"),
+            Beat(keeper.step, KEEP_SECONDS, "log keeper"),
         )
         for act in (*(beat.join for beat in beats), store.close, *(beat.end for beat in beats)):
             held.callback(act)  # the last one is called first
         groups = _groups_of(options, record)
         context = None if etcd.certificates is None else etcd.certificates.server_context()
-        page.extend(NodePage(record, etcd, store, keys, controller, membership).extension(secret), context)
+        page.extend(
+            NodePage(record, etcd, store, keys, controller, membership, lambda: keeper.room).extension(secret), context
+        )
         board = new_board(record.groups)
         held.callback(os.close, board)
         supervisor = NodeSupervisor(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from flin.cluster.etcd_maintenance import EtcdMaintenance
 from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
 from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Put
 from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, group_of
+from flin.cluster.log_keeper import Room
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.slot_map import map_of
@@ -42,6 +44,7 @@ class NodePage:
         keys: Keys,
         controller: Controller,
         membership: OwnMembership | None,
+        room: Callable[[], Room],
     ) -> None:
         """membership: None where etcd is not Flin's."""
         self._record = record
@@ -50,6 +53,7 @@ class NodePage:
         self._keys = keys
         self._controller = controller
         self._membership = membership
+        self._room = room
         self._joining = asyncio.Lock()
 
     def extension(self, secret: bytes) -> Extension:
@@ -143,6 +147,7 @@ class NodePage:
             "is_controller": self._controller.is_acting,
             "voting": list(found.members.voting),
             "learning": list(found.members.learning),
+            "room": self._room().told(),
             "nodes": {name: {**_told(value), "is_away": name in away} for name, value in sorted(found.nodes.items())},
             "groups": [
                 {

@@ -35,6 +35,7 @@ from flin.cluster.following import Applying
 from flin.cluster.keys import Keys
 from flin.cluster.leader import GroupLog
 from flin.cluster.lease import Lease
+from flin.cluster.log_bounds import FlushRule
 from flin.cluster.map_view import MapView
 from flin.cluster.ports import turn_away
 from flin.cluster.pulse import BEAT_SECONDS, Pulse
@@ -111,6 +112,7 @@ class Replica:
         own = Node("", host, port or tls_port, 0, 0, tls_port)
         self.view = MapView(store, keys, place, own, self._wake)
         self._applied = keys.applied(place.group, place.node), place.start
+        self._flushes = FlushRule(place.groups)
         self._pulse: Pulse
         self._applying: Applying
         self.role: WorkerRole
@@ -234,6 +236,9 @@ class Replica:
             self._pulse.wake()  # fenced: it will see by whom
         elif self.place.maybe_target(self.lease.clock()) is not None:
             self._tell(Turn.CEDE)
+        if self._flushes.is_due(self._applying.log_bytes + self.group_log.figures.bytes):
+            with suppress(StorageError, ReadOnlyError):  # whatever keeps it from that is told by the next write
+                self._store.seal()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     # Leading.

@@ -98,6 +98,8 @@ def test_ranges_are_in_order_and_cut_at_the_limit(store: KeyValueStore) -> None:
     assert [pair.key for pair in cut.pairs] == [b"log/a", b"log/b"]
     assert cut.more
     assert not store.get(b"log/", b"log0", limit=3, timeout=TIMEOUT).more
+    (keys_only,) = store.txn((), [Get(b"log/", b"log0", 1, keys_only=True)], timeout=TIMEOUT).found
+    assert keys_only == Found((cut.pairs[0]._replace(value=b""),), cut.revision, True)
     assert keys(store, b"log/", b"log/") == []
 
 

@@ -11,7 +11,7 @@ from tests.source import ROOT
 
 MOVING = {path.name for path in (ROOT / "docs" / "moving").glob("*.md")}
 MOVING -= {"redis.md"}  # it has commands for a shell: tests/transfer/test_document.py runs them
-PAGES = ["index.md", "tutorial.md", *sorted(f"moving/{name}" for name in MOVING)]
+PAGES = ["index.md", "tutorial.md", "failovers.md", *sorted(f"moving/{name}" for name in MOVING)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

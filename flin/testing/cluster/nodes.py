@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from time import monotonic, sleep
+from typing import Any, Final, NamedTuple, cast
 
 from flin.testing.cluster.etcds import MEMBERS, Etcds
 from flin.testing.cluster.link import Links
 from flin.testing.cluster.machine import Machine, leads_etcd
 from flin.testing.cluster.wall_clock import WallClock
-from flin.testing.process import wait_until
+from flin.testing.process import HangError, wait_until
 from flin.testing.server import PORTS
 
 NODES: Final = 3
@@ -26,8 +27,11 @@ PORT_STEP: Final = 100
 NODE_STEP: Final = 10
 """Between two nodes' first ports: their others lie between."""
 
-FORMING_SECONDS: Final = 90.0
+FORMING_SECONDS: Final = 180.0
 """Three etcds and eighteen workers on two cores that others use too."""
+
+EQUAL_SECONDS: Final = 60.0
+"""A follower that has just begun lists the log first."""
 
 ASKING_SECONDS: Final = 2.0
 
@@ -103,6 +107,21 @@ class Nodes:
         for group in range(self.groups):
             wait_until(lambda group=group: self._takes(group), f"group {group} takes a write")  # type: ignore[misc]
 
+    def wait_until_whole(self) -> None:
+        """Until every group is led, and each of its other replicas answers."""
+        for machine in self.machines:
+            machine.wait_until_ready()
+        wait_until(lambda: self._is_whole(), "all replicas are there")
+        self.wait_until_led()
+
+    def _is_whole(self) -> bool:
+        replicas = self.replicas()
+        if len(replicas) < NODES * self.groups:
+            return False
+        with suppress(Exception):  # one is away
+            return all(_asked(each.port, "PING") for each in replicas)
+        return False
+
     def _takes(self, group: int) -> bool:
         leader = self.leader(group)
         with suppress(Exception):  # it is away, or not yet the leader
@@ -129,8 +148,25 @@ class Nodes:
                 return machine
         return None
 
-    def check_replicas(self) -> None:
-        """AssertionError if replicas differ, by `flin cluster check`."""
+    def wait_until_equal(self, keys: Iterable[str]) -> None:
+        """Until all replicas of each group have the same values for these keys. HangError, with what differs."""
+        by_group: dict[int, list[str]] = {}
+        for key in keys:
+            by_group.setdefault(group_of(slot_of(key), self.groups), []).append(key)
+        for group, own in by_group.items():
+            deadline = monotonic() + EQUAL_SECONDS
+            while differing := self._differing(group, own):
+                if monotonic() > deadline:
+                    raise HangError(f"the replicas of group {group} differ: {differing}")
+                sleep(ASKING_SECONDS / 10)
+
+    def _differing(self, group: int, keys: list[str]) -> dict[str, list[str | None]]:
+        """The keys whose values differ, with those of each replica; all, if one is away."""
+        told: list[list[str | None]] = []
+        with suppress(Exception):
+            told = [_values(each.port, keys) for each in self.replicas() if each.group == group]
+        columns = {key: [values[place] for values in told] for place, key in enumerate(keys)}
+        return {key: values for key, values in columns.items() if len(values) < NODES or len(set(values)) > 1}
 
     def stop(self) -> None:
         """End all; each must end well, if it runs."""
@@ -168,6 +204,20 @@ def _asked(port: int, *words: str) -> Any:
         port=port, socket_timeout=ASKING_SECONDS, retry=Retry(NoBackoff(), 0), decode_responses=True
     ) as it:
         return it.execute_command(*words)
+
+
+def _values(port: int, keys: list[str]) -> list[str | None]:
+    """As this replica has them, even if it follows."""
+    import redis
+
+    with (
+        redis.Redis(port=port, socket_timeout=ASKING_SECONDS, decode_responses=True) as client,
+        client.pipeline(transaction=False) as asked,
+    ):
+        asked.execute_command("READONLY")
+        for key in keys:
+            asked.get(key)
+        return cast("list[str | None]", asked.execute()[1:])
 
 
 def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:

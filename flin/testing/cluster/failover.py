@@ -1,0 +1,199 @@
+"""Breaks a cluster of three nodes under load, again and again, and checks what its clients saw: nothing that was
+acknowledged is lost or done twice, no read is stale, writes go on afterwards, and the replicas are equal.
+
+    python -m flin.testing.cluster.failover --faults 400 --seed 1
+
+A fault is chosen by its seed, and so are the pauses within it; what the machine does between them is not. Each has
+objects of its own: its load ends, every object is read, and their histories are checked. All objects are read once more
+at the very end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, TextIO
+
+from flin.testing.cluster.faults import LINKED, OWN_ETCD, Fault, Scene
+from flin.testing.cluster.history import Call, Outcome, Reply, longest_gap_ns, write_history
+from flin.testing.cluster.linearizable import check
+from flin.testing.cluster.link import Links
+from flin.testing.cluster.load import Load, Objects, called, cluster_client, reading
+from flin.testing.cluster.nodes import GROUPS, Nodes, group_of, slot_of
+from flin.testing.process import HangError
+
+OBJECTS: Final = 18
+"""Under load at once: of six groups some three each."""
+
+CALLS_BEFORE: Final = 150
+CALLS_AFTER: Final = 150
+
+READ_TRIES: Final = 50
+"""A read at the end may come amid an election that nobody waits for."""
+
+PAUSE_SECONDS: Final = 0.2
+
+RELEASED: Final = (*OWN_ETCD, *LINKED)
+"""All faults, by their names."""
+
+
+@dataclass
+class Episode:
+    """What came of a fault."""
+
+    fault: str
+    seed: int
+    calls: int = 0
+    unknown: int = 0
+    refused: int = 0
+    gap_seconds: float = 0.0
+    """The longest time in which some group answered nobody."""
+    gaps: dict[int, float] = field(default_factory=dict)
+    """By group."""
+
+
+class Run:
+    """Faults on one cluster. `kept` is what all objects held at the end of their load."""
+
+    def __init__(self, nodes: Nodes, folder: Path) -> None:
+        self.nodes = nodes
+        self.episodes: list[Episode] = []
+        self._folder = folder
+        self._kept: dict[str, tuple[Reply, ...]] = {}
+
+    def episode(self, fault: Fault, seed: int) -> Episode:
+        """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
+        objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed)
+        load = Load(self.nodes.addresses, objects)
+        load.start()
+        try:
+            load.goes_on(CALLS_BEFORE)
+            fault(Scene(self.nodes, random.Random(seed)))
+            self.nodes.wait_until_led()
+            load.goes_on(CALLS_AFTER)
+        finally:
+            load.stop()
+        assert not load.problems, load.problems
+        self.nodes.wait_until_whole()
+        history = [*objects.history, *self._read(objects.all)]
+        self._kept |= {call.object: call.replies for call in history[len(objects.history) :]}
+        write_history(self._folder / "history", history)
+        check(history)
+        self.nodes.wait_until_equal(key for name in objects.all for _, key in reading(name))
+        self.episodes.append(_told(fault.__name__, seed, history, self.nodes.groups))
+        return self.episodes[-1]
+
+    def check_all(self) -> int:
+        """Read all objects of all faults again. AssertionError if one is not what it was."""
+        for call in self._read(list(self._kept)):
+            before = self._kept[call.object]
+            assert call.replies == before, f"{call.object} was {before}, and is {call.replies}"
+        self.nodes.wait_until_equal(key for name in self._kept for _, key in reading(name))
+        return len(self._kept)
+
+    def _read(self, names: Sequence[str]) -> list[Call]:
+        left, calls = list(names), []
+        for _ in range(READ_TRIES):
+            with suppress(Exception):  # no node could be reached
+                client = cluster_client(self.nodes.addresses)
+                told = [called("end", name, reading(name), client) for name in left]
+                client.close()
+                calls += [call for call in told if call.outcome is Outcome.DONE]
+                left = [call.object for call in told if call.outcome is not Outcome.DONE]
+                if not left:
+                    return calls
+            time.sleep(PAUSE_SECONDS)
+        raise HangError(f"these cannot be read: {left}")
+
+
+def _told(fault: str, seed: int, history: Sequence[Call], groups: int) -> Episode:
+    by_group: dict[int, list[Call]] = {}
+    for call in history:
+        by_group.setdefault(group_of(slot_of(call.object), groups), []).append(call)
+    gaps = {group: round(longest_gap_ns(calls) / 1e9, 2) for group, calls in sorted(by_group.items())}
+    outcomes = [call.outcome for call in history]
+    return Episode(
+        fault, seed, len(history), outcomes.count(Outcome.UNKNOWN), outcomes.count(Outcome.REFUSED),
+        max(gaps.values()), gaps,
+    )  # fmt: skip
+
+
+def run(
+    folder: Path, faults: Sequence[Fault], count: int, seed: int, out: TextIO, seconds: float = float("inf"),
+    is_linked: bool = False, groups: int = GROUPS, more: str = "",
+) -> list[Episode]:  # fmt: skip
+    """So many faults, in turn, on a new cluster; or fewer if the time is over. Raises AssertionError."""
+    deadline = time.monotonic() + seconds
+    with ExitStack() as held:
+        links = held.enter_context(Links()) if is_linked else None
+        nodes = Nodes(folder, groups, links=links, more=more)
+        held.callback(nodes.kill)
+        nodes.start()
+        done = Run(nodes, folder)
+        for number in range(count):
+            if time.monotonic() > deadline:
+                break
+            fault = faults[(seed + number) % len(faults)]
+            print(f"{fault.__name__} {seed + number} …", end="", file=out, flush=True)
+            began = time.monotonic()
+            it = done.episode(fault, seed + number)
+            print(
+                f" {it.calls} calls, {it.unknown} unknown, {it.refused} refused, longest gap {it.gap_seconds:g} s, "
+                f"{time.monotonic() - began:.0f} s in all",
+                file=out, flush=True,
+            )  # fmt: skip
+        print(f"{done.check_all()} objects are what they were, in all replicas", file=out, flush=True)
+        nodes.stop()
+    return done.episodes
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
+    options = _parser().parse_args(arguments)
+    named = {fault.__name__: fault for fault in RELEASED}
+    faults = LINKED if options.linked else OWN_ETCD
+    if options.only:
+        faults = tuple(named[name] for name in options.only.split(","))
+    folder = Path(tempfile.mkdtemp(prefix="flin-failover-", dir=options.directory))
+    try:
+        episodes = run(
+            folder, faults, options.faults, options.seed, out, options.seconds, options.linked, options.groups
+        )
+    except AssertionError as error:
+        print(f"\nVIOLATION\n{error}\nkept: {folder}", file=out)
+        return 1
+    shutil.rmtree(folder)
+    print(f"{len(episodes)} faults: nothing was lost", file=out)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(each) for each in episodes], indent=1), encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flin.testing.cluster.failover",
+        description="Break a cluster of three nodes under load and check what its clients saw.",
+        epilog="Exit code: 0 nothing was lost, 1 a violation (its folder is kept), 2 wrong usage.",
+    )
+    add = parser.add_argument
+    add("--faults", type=int, default=25, help="number of faults (default 25)")
+    add("--seconds", type=float, default=float("inf"), help="stop after this time, even with fewer faults")
+    add("--seed", type=int, default=0, help="seed of the first fault (default 0)")
+    add("--groups", type=int, default=GROUPS, help=f"groups of the cluster (default {GROUPS})")
+    add("--linked", action="store_true", help="nodes with links to an etcd that is there already, and faults of links")
+    add("--only", metavar="FAULT,...", help=f"of {', '.join(sorted({fault.__name__ for fault in RELEASED}))}")
+    add("--directory", metavar="DIR", help="for the nodes' directories (default: the system's temporary directory)")
+    add("--json", metavar="FILE", type=Path, help="write the figures to this file")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

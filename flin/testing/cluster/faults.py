@@ -1,0 +1,258 @@
+"""What may befall a cluster, each as a function that breaks it, waits as long as chance says, and heals it."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import sleep
+from typing import Final
+
+from flin.testing import process
+from flin.testing.cluster.machine import Machine
+from flin.testing.cluster.nodes import Nodes, Replica
+from flin.testing.process import PATIENCE_SECONDS, wait_until
+
+LEASE_SECONDS: Final = 4.0
+
+MAX_STOP_SECONDS: Final = 2 * LEASE_SECONDS
+"""A stop lasts less than a lease, about one, or more than one."""
+
+
+@dataclass
+class Scene:
+    """What a fault is done to, and the chance that chooses."""
+
+    nodes: Nodes
+    chance: random.Random
+
+    def group(self) -> int:
+        return self.chance.randrange(self.nodes.groups)
+
+    def machine(self) -> Machine:
+        return self.chance.choice(self.nodes.machines)
+
+    def leader(self, group: int) -> Replica:
+        """Waits until there is one."""
+        wait_until(lambda: self.nodes.leader(group) is not None, f"group {group} is led")
+        found = self.nodes.leader(group)
+        return self.leader(group) if found is None else found
+
+    def leader_pid(self, group: int) -> int:
+        """That answers: for a moment nodes may name one that is gone."""
+        for _ in range(int(PATIENCE_SECONDS)):
+            try:
+                return self.nodes.pid(self.leader(group))
+            except Exception:  # whatever a client raises
+                sleep(1)
+        raise AssertionError(f"the leader of group {group} does not answer")
+
+    def pause(self, longest: float) -> None:
+        sleep(self.chance.uniform(0, longest))
+
+
+def kill_leader(scene: Scene) -> None:
+    """kill -9 of the process that leads a group."""
+    process.kill(scene.leader_pid(scene.group()))
+
+
+def kill_leader_again(scene: Scene) -> None:
+    """And of the next one, as soon as it leads or a moment later."""
+    group = scene.group()
+    process.kill(scene.leader_pid(group))
+    scene.pause(LEASE_SECONDS)
+    process.kill(scene.leader_pid(group))
+
+
+def kill_follower(scene: Scene) -> None:
+    """kill -9 of a process that follows."""
+    group = scene.group()
+    wait_until(lambda: scene.nodes.followers(group), f"group {group} has followers")
+    process.kill(scene.nodes.pid(scene.chance.choice(scene.nodes.followers(group))))
+
+
+def kill_machine(scene: Scene) -> None:
+    """kill -9 of all processes of a node; it stays away for a while."""
+    machine = scene.machine()
+    machine.kill()
+    scene.pause(MAX_STOP_SECONDS)
+    machine.start()
+
+
+def kill_supervisor(scene: Scene) -> None:
+    """kill -9 of a node's first process alone: the others end by themselves."""
+    machine = scene.machine()
+    pids = machine.processes()
+    process.kill(pids[0])
+    wait_until(lambda: not any(map(process.is_alive, pids)), f"the processes of {machine.name} end")
+    machine.kill()
+    machine.start()
+
+
+def kill_all(scene: Scene) -> None:
+    """kill -9 of all nodes."""
+    machines = [*scene.nodes.machines]
+    scene.chance.shuffle(machines)
+    for machine in machines:
+        machine.kill()
+    for machine in machines:
+        machine.start()
+
+
+def kill_etcd_leader(scene: Scene) -> None:
+    """kill -9 of the etcd that leads."""
+    machine = _of_etcd_leader(scene)
+    if (pid := machine.etcd()) is not None:
+        process.kill(pid)
+
+
+def stop_leader(scene: Scene) -> None:
+    """SIGSTOP of the process that leads a group, for about a lease, then SIGCONT."""
+    _stop(scene, [scene.leader_pid(scene.group())])
+
+
+def stop_machine(scene: Scene) -> None:
+    """SIGSTOP of a whole node."""
+    _stop(scene, scene.machine().processes())
+
+
+def stop_supervisor(scene: Scene) -> None:
+    """SIGSTOP of a node's first process: its workers go on."""
+    _stop(scene, scene.machine().processes()[:1])
+
+
+def stop_etcd_leader(scene: Scene) -> None:
+    """SIGSTOP of the etcd that leads."""
+    pid = _of_etcd_leader(scene).etcd()
+    _stop(scene, [] if pid is None else [pid])
+
+
+def end_machine(scene: Scene) -> None:
+    """SIGTERM of a node, which hands its groups over; then it starts again."""
+    machine = scene.machine()
+    assert machine.end() == 0, machine.printed()
+    machine.start()
+
+
+def kill_amid_handover(scene: Scene) -> None:
+    """SIGTERM of a node, and kill -9 while it hands over."""
+    machine = scene.machine()
+    machine.terminate()
+    scene.pause(1.5)
+    machine.kill()
+    machine.start()
+
+
+def stop_amid_handover(scene: Scene) -> None:
+    """SIGTERM of a node whose leader is stopped meanwhile."""
+    group = scene.group()
+    leader = scene.leader(group)
+    machine, pid = scene.nodes.machine_of(leader), scene.leader_pid(group)
+    machine.terminate()
+    scene.pause(0.3)
+    _stop(scene, [pid])
+    machine.kill()
+    machine.start()
+
+
+def jump_clock(scene: Scene) -> None:
+    """The wall clock of all goes an hour on, then back."""
+    assert scene.nodes.clock is not None
+    scene.nodes.clock.set_ahead(scene.chance.choice((-3600, 3600)))
+    scene.pause(3)
+    scene.nodes.clock.set_ahead(0)
+
+
+def lose_answers(scene: Scene) -> None:
+    """What a node asks of etcd is done, and it does not learn of it; then all its connections are lost."""
+    link = scene.chance.choice(scene.nodes.links)
+    link.answers.hold()
+    scene.pause(MAX_STOP_SECONDS)
+    link.reset()
+    link.heal()
+
+
+def lose_requests(scene: Scene) -> None:
+    """What a node asks of etcd is held for a while, then lost."""
+    link = scene.chance.choice(scene.nodes.links)
+    link.requests.hold()
+    scene.pause(MAX_STOP_SECONDS)
+    link.reset()
+    link.heal()
+
+
+def late_requests(scene: Scene) -> None:
+    """What a node asks of etcd is held for a while, then arrives: appends of a leader that is none any more."""
+    link = scene.chance.choice(scene.nodes.links)
+    link.requests.hold()
+    scene.pause(MAX_STOP_SECONDS)
+    link.heal()
+
+
+def cut_link(scene: Scene) -> None:
+    """Both ways; what is held is late, or lost."""
+    link = scene.chance.choice(scene.nodes.links)
+    link.cut()
+    scene.pause(MAX_STOP_SECONDS)
+    if scene.chance.random() < 0.5:
+        link.reset()
+    link.heal()
+
+
+def flap_link(scene: Scene) -> None:
+    """Lost connections, again and again."""
+    link = scene.chance.choice(scene.nodes.links)
+    for _ in range(10):
+        link.answers.hold()
+        scene.pause(0.3)
+        link.reset()
+        link.heal()
+        scene.pause(0.3)
+
+
+def delay_link(scene: Scene) -> None:
+    """Each piece of what goes to and fro is late."""
+    link = scene.chance.choice(scene.nodes.links)
+    link.requests.delay_seconds = link.answers.delay_seconds = scene.chance.uniform(0.01, 0.3)
+    scene.pause(MAX_STOP_SECONDS)
+    link.heal()
+
+
+def kill_etcd_member(scene: Scene) -> None:
+    """kill -9 of the etcd that leads, of those that are no node's."""
+    etcds = scene.nodes.etcds
+    assert etcds is not None
+    number = etcds.leader() or 0
+    etcds.kill_member(number)
+    scene.pause(LEASE_SECONDS)
+    etcds.restart(number)
+
+
+Fault = Callable[[Scene], None]
+
+OWN_ETCD: Final[tuple[Fault, ...]] = (
+    kill_leader, kill_machine, stop_leader, kill_etcd_leader, kill_all, end_machine, kill_leader_again, stop_machine,
+    kill_follower, kill_amid_handover, stop_etcd_leader, stop_supervisor, kill_supervisor, stop_amid_handover,
+    jump_clock,
+)  # fmt: skip
+"""For nodes that start an etcd each."""
+
+LINKED: Final[tuple[Fault, ...]] = (
+    lose_answers, late_requests, kill_leader, cut_link, flap_link, lose_requests, delay_link, kill_etcd_member,
+    stop_leader, kill_machine,
+)  # fmt: skip
+"""For nodes with links to an etcd that is there already."""
+
+
+def _stop(scene: Scene, pids: list[int]) -> None:
+    for pid in pids:
+        process.kill(pid, signal.SIGSTOP)
+    scene.pause(MAX_STOP_SECONDS)
+    for pid in pids:
+        process.kill(pid, signal.SIGCONT)
+
+
+def _of_etcd_leader(scene: Scene) -> Machine:
+    wait_until(lambda: scene.nodes.etcd_leader() is not None, "etcd has a leader")
+    return scene.nodes.etcd_leader() or _of_etcd_leader(scene)

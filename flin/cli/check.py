@@ -43,7 +43,8 @@ pieces.
 Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
 itself, so that you see all damage and not only the first. No other process may have the directory open.
 
-Of a directory of groups each is checked in turn, also whether its keys are of its own slots.
+Of a directory of groups each is checked in turn, also whether its keys are of its own slots. A replica of a cluster is
+checked with what its write-ahead log holds, though its node will throw that away.
 {beside.DETAILS}"""
 EXAMPLES = """\
   flin check data

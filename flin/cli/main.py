@@ -28,6 +28,7 @@ from flin.cli import (
     resize,
     restore,
     serve,
+    standalone,
     stats,
 )
 from flin.cli.dashes import with_two_dashes
@@ -52,6 +53,7 @@ Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
   flin get, put, delete, scan DIR …   single keys of a closed database
   flin resize DIR NEW       copy a database to another number of workers
   flin check DIR            read and verify a whole database, changing nothing
+  flin standalone DIR       make plain databases of the replicas of a lost cluster
   flin repair DIR           save what is left of a damaged database into a new one
   flin dump FILE            show a WAL segment, an SSTable or a manifest
   flin stats DIR            print the figures of a database, changing nothing
@@ -75,7 +77,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (
         *(serve, cluster, grpc, resize, checkpoint, backup, restore, export, importing, keys),
-        *(check, repair, dump, stats, du, compact, bench),
+        *(check, repair, standalone, dump, stats, du, compact, bench),
     ):
         module.add_parser(commands)
     completion.add_parser(commands, top)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flin.engine import Engine
 from flin.engine import open as open_engine
 from flin.engine.disk.descriptor import above_standard
+from flin.engine.disk.file_name import REPLICA
 from flin.engine.disk.fs import DirectoryLock, OsFileSystem, ReadableFile
 from flin.engine.disk.memory_fs import MemoryFile, MemoryFileSystem
 
@@ -72,7 +74,7 @@ class OverlayFileSystem:
 
     def names(self, directory: str) -> list[str]:
         on_disk = {name for name in self._disk.names(directory) if os.path.join(directory, name) not in self._removed}
-        return sorted(on_disk.union(self._written.names_in(directory)))
+        return sorted(on_disk.union(self._written.names_in(directory)) - {REPLICA})  # whatever it is, it can be read
 
     def is_file(self, path: str) -> bool:
         return self._written.is_file(path) or (path not in self._removed and self._disk.is_file(path))
@@ -120,7 +122,9 @@ class OverlayFileSystem:
 @contextmanager
 def open_unchanged(directory: str, memory_limit: int = 256 << 20, key: bytes | None = None) -> Iterator[Engine]:
     """An engine over the directory, which changes no file. Raises what `flin.engine.open` raises. `key`: that of an
-    encrypted database."""
+    encrypted database. A replica is shown as its files are, with a warning."""
+    if os.path.lexists(os.path.join(directory, REPLICA)):
+        print(f"flin: warning: {directory} is a replica, shown without what only its log holds", file=sys.stderr)
     engine = open_engine(
         directory,
         create=False,

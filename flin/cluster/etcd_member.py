@@ -52,7 +52,9 @@ FLAGS: Final = (
 )
 CATCH_UP_ENTRIES: Final = 1000
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 10.0
+"""How long a start waits for an answer. A member of several answers once a majority of them runs, whenever that is."""
+
 STOP_SECONDS: Final = 5.0
 """After SIGTERM a member hands its leadership over, which takes an election's time at most; then it is killed: what it
 has answered is on its disk."""
@@ -200,9 +202,9 @@ class EtcdMember:
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="etcd member", daemon=True)
-        self._is_ready = False
+        self._is_started = False
         self._failure: str | None = None
-        """Why it ended before it was ready."""
+        """Why it ended before it was started."""
 
     @property
     def pid(self) -> int | None:
@@ -210,7 +212,8 @@ class EtcdMember:
         return None if process is None else process.pid
 
     def start(self, timeout: float = START_SECONDS) -> None:
-        """Returns when it answers clients. Raises EtcdError, and then it does not run."""
+        """Returns when it answers clients, or after this time: then it waits for others. Raises EtcdError if it has
+        ended."""
         self.options.directory.mkdir(parents=True, exist_ok=True)
         for port in (self.options.peer_port, self.options.client_port):
             self._await_port(port)
@@ -218,12 +221,12 @@ class EtcdMember:
         self._keeper.start()
         access = Access(self.options.certificates)
         with closing(Channels([self.options.client_endpoint], access)) as channels:
-            while not self._answers(EtcdMaintenance(channels)):
-                if self._failure is not None or time.monotonic() >= deadline:
+            while not self._answers(EtcdMaintenance(channels)) and time.monotonic() < deadline:
+                if self._failure is not None:
                     self.stop()
-                    raise EtcdError(self._failure or f"etcd is not ready after {timeout:g} s: {self._last_words()}")
+                    raise EtcdError(self._failure)
                 time.sleep(POLL_SECONDS)
-        self._is_ready = True
+        self._is_started = True
 
     def _await_port(self, port: int) -> None:
         """Till nobody listens there. Raises EtcdError."""
@@ -271,7 +274,7 @@ class EtcdMember:
                 break
             ran = time.monotonic() - began
             text = f"etcd has ended {ended} after {ran:.1f} s: {self._last_words()}"
-            if not self._is_ready:
+            if not self._is_started:
                 self._failure = text
                 break
             logger.error("%s", text)

@@ -4,6 +4,7 @@
                   map/leader/G        who leads group G                             a change of leader, nothing else
                   map/nodes/ID        a node's addresses                            the node
                   map/replicas/G      who follows                                   the controller
+                  map/room            how full etcd is, when that matters           the controller
                   alive/ID            put each second by a node's supervisor        the node
                   applied/G/ID        what a replica has in its tables              the replica
                   controller          who is the controller                         the controller
@@ -67,6 +68,7 @@ class Keys:
         self.map: Final = _under(root + b"map/")
         self.cluster: Final = root + b"map/cluster"
         self.members: Final = root + b"map/members"
+        self.room: Final = root + b"map/room"
         self.leaders: Final = _under(root + b"map/leader/")
         self.nodes: Final = _under(root + b"map/nodes/")
         self.replica_sets: Final = _under(root + b"map/replicas/")
@@ -155,6 +157,15 @@ class MembersValue(_Value):
     """Nodes of which a majority must live."""
     learning: tuple[str, ...] = ()
     """Nodes that have a copy of etcd, and no vote yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomValue(_Value):
+    """`map/room`."""
+
+    what = "room"
+    used_share: float = 0.0
+    """How much of its quota etcd uses. Leaders slow their writers by it (log_bounds.append_delay)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class GroupLog:
         self.newest_clock_ms = 0
         """That of the newest entry. `clock_ms` never shows less."""
         self.figures = LogFigures()
+        self.delay_seconds = 0.0
+        """How long each append waits, while etcd is all but full."""
         self._log: Final = log
         self._own_clock_ms = own_clock_ms
         self._steady = steady
@@ -214,6 +216,8 @@ class GroupLog:
     def _append(self, fence: Fence, append: _Append) -> None:
         """Append until the outcome is known."""
         number, entries = self._next, append.entries
+        if self.delay_seconds:
+            self._pause(self.delay_seconds)
         began = self._steady()
         while True:
             try:

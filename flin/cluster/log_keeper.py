@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from flin.cluster.key_value import Get, KeyValueStore, Unavailable
-from flin.cluster.keys import AppliedValue, Keys, LeaseValue, entry_number_of, group_of
+from flin.cluster.key_value import Get, KeyValueStore, Put, Unavailable
+from flin.cluster.keys import AppliedValue, Keys, LeaseValue, RoomValue, entry_number_of, group_of
 from flin.cluster.log_bounds import (
     ALARM_SHARE,
     NOTICE_SHARE,
@@ -146,6 +146,7 @@ class LogKeeper:
             self._seen_revision = revision
             return
         self._truncate(room, found.wanted)
+        self._tell_leaders(room, found)
         if room.is_full:
             self._leave_full(room)
         else:
@@ -200,6 +201,13 @@ class LogKeeper:
         elif self._told and not problem:
             logger.info("etcd has room again")
         self._told = kind
+
+    def _tell_leaders(self, room: Room, found: SlotMap) -> None:
+        """How full it is, so that they slow their writers: while that changes anything."""
+        share = round(room.fullness, 2) if room.fullness >= ALARM_SHARE else 0.0
+        if share != found.room.used_share and not room.is_full:
+            put = Put(self._keys.room, RoomValue(share).encode())
+            self._store.txn((), [put], timeout=TIMEOUT_SECONDS)
 
     def _truncate(self, room: Room, wanted: int) -> None:
         used = max((status.used_bytes for status in room.statuses.values()), default=0)

@@ -36,7 +36,7 @@ from flin.cluster.following import Applying
 from flin.cluster.keys import Keys
 from flin.cluster.leader import GroupLog
 from flin.cluster.lease import Lease
-from flin.cluster.log_bounds import FlushRule
+from flin.cluster.log_bounds import FlushRule, append_delay
 from flin.cluster.map_view import MapView
 from flin.cluster.ports import turn_away
 from flin.cluster.pulse import BEAT_SECONDS, Pulse
@@ -240,6 +240,7 @@ class Replica:
             self._pulse.wake()  # fenced: it will see by whom
         elif self.place.maybe_target(self.lease.clock()) is not None:
             self._tell(Turn.CEDE)
+        self.group_log.delay_seconds = append_delay(self.view.map.room.used_share)
         if self._flushes.is_due(self._applying.log_bytes + self.group_log.figures.bytes):
             with suppress(StorageError, ReadOnlyError):  # whatever keeps it from that is told by the next write
                 self._store.seal()

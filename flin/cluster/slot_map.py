@@ -13,7 +13,17 @@ from typing import Any
 
 from flin.cluster.groups import slots_of
 from flin.cluster.key_value import Event, Pair
-from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue, group_of, name_of
+from flin.cluster.keys import (
+    ClusterValue,
+    Keys,
+    LeaderValue,
+    MembersValue,
+    NodeValue,
+    ReplicasValue,
+    RoomValue,
+    group_of,
+    name_of,
+)
 from flin.errors import CorruptionError
 from flin.net.cluster.topology import NOBODY, Node, Topology
 
@@ -25,6 +35,7 @@ class SlotMap:
     cluster: ClusterValue | None = None
     """None: nobody has made the cluster yet."""
     members: MembersValue = field(default_factory=MembersValue)
+    room: RoomValue = field(default_factory=RoomValue)
     nodes: Mapping[str, NodeValue] = field(default_factory=dict)
     replicas: Mapping[int, ReplicasValue] = field(default_factory=dict)
     leaders: Mapping[int, LeaderValue] = field(default_factory=dict)
@@ -48,7 +59,7 @@ def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:
 
 def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
     """The map after these events of a watch of `keys.map`. CorruptionError if a value is none."""
-    cluster, members = old.cluster, old.members
+    cluster, members, room = old.cluster, old.members, old.room
     nodes, replicas, leaders = dict(old.nodes), dict(old.replicas), dict(old.leaders)
     revisions = dict(old.revisions)
     for pair, is_delete in events:
@@ -62,6 +73,8 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
                 cluster = None if is_delete else ClusterValue.decode(value)
             elif key == keys.members:
                 members = MembersValue() if is_delete else MembersValue.decode(value)
+            elif key == keys.room:
+                room = RoomValue() if is_delete else RoomValue.decode(value)
             elif _is_in(keys.nodes, key):
                 _set(nodes, name_of(key), None if is_delete else NodeValue.decode(value))
             elif _is_in(keys.replica_sets, key):
@@ -70,7 +83,7 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
                 _set(leaders, group_of(key), None if is_delete else LeaderValue.decode(value))
         except (ValueError, UnicodeDecodeError) as error:  # of names; keys of a newer Flin are passed over
             raise CorruptionError("etcd: a key of the map", 0, f"{key[:80]!r} is none") from error
-    return SlotMap(cluster, members, nodes, replicas, leaders, revisions)
+    return SlotMap(cluster, members, room, nodes, replicas, leaders, revisions)
 
 
 def endpoints_of(found: SlotMap, node: str) -> tuple[str, ...]:

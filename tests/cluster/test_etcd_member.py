@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flin.cluster.certificates import CertificatesError, make_certificates, read_certificates
-from tests.cluster.members import HOST, member_options, started
+from tests.cluster.members import HOST, member_options, peer_port, started
 
 TIMEOUT = 20.0
 
@@ -80,6 +80,20 @@ def test_it_comes_back_and_ends(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         store.get(b"k", timeout=TIMEOUT)
     store.close()
+
+
+def test_one_of_two_waits_for_the_other(tmp_path: Path) -> None:
+    """As a node does that is started again first."""
+    options = member_options(tmp_path)
+    from dataclasses import replace
+
+    from flin.cluster.etcd_member import EtcdMember, peer_url
+
+    there = dict(options.cluster) | {"two": peer_url(HOST, peer_port(), is_encrypted=False)}
+    member = EtcdMember(replace(options, cluster=there))
+    member.start(timeout=0.5)
+    assert member.pid is not None
+    member.stop()
 
 
 PARENT = """
@@ -190,6 +204,37 @@ def test_three_members_by_tls(tmp_path: Path) -> None:
     for each in members.values():
         each.stop()
     assert isinstance(first, EtcdMember)
+
+
+@pytest.mark.slow
+def test_a_watch_tells_each_change_once_though_its_member_is_killed(tmp_path: Path) -> None:
+    member = started(member_options(tmp_path))
+    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.key_value import Get, ModRevision, Put, Unavailable
+
+    store = EtcdKeyValueStore([member.options.client_endpoint])
+    told: Queue[Any] = Queue()
+    store.watch(b"k/", b"k0", 1, told.put)
+    deadline = time.monotonic() + 60
+    for number in range(240):
+        if number % 60 == 30 and member.pid is not None:
+            os.kill(member.pid, signal.SIGKILL)
+        key = b"k/%03d" % number
+        while True:
+            assert time.monotonic() < deadline
+            try:
+                outcome = store.txn([ModRevision(key, 0)], [Put(key, b"")], [Get(key)], timeout=5.0)
+            except Unavailable:
+                time.sleep(0.01)
+            else:
+                assert outcome.succeeded or outcome.found[0].pairs
+                break
+    keys: list[bytes] = []
+    while len(keys) < 240:
+        keys += [event.pair.key for event in told.get(timeout=TIMEOUT).events]
+    assert keys == [b"k/%03d" % number for number in range(240)]
+    store.close()
+    member.stop()
 
 
 def test_certificates(tmp_path: Path) -> None:

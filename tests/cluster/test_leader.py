@@ -120,6 +120,17 @@ def test_a_full_store_makes_writers_wait(etcd: Etcd, first: Replica) -> None:
     assert pauses == [(leader.PAUSE_SECONDS, True)] * 3
 
 
+def test_writers_are_slowed_before_it_is_full(first: Replica) -> None:
+    pauses: list[float] = []
+    first.keeper._pause = pauses.append
+    first.engine.put(b"a", b"1")
+    first.keeper.delay_seconds = 0.5
+    first.engine.put(b"b", b"2")
+    first.keeper.delay_seconds = 0.0
+    first.engine.put(b"c", b"3")
+    assert pauses == [0.5]
+
+
 def test_a_fence_is_final(etcd: Etcd, first: Replica, second: Replica) -> None:
     first.engine.put(b"a", b"1")
     second.lead()

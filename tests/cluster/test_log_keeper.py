@@ -11,6 +11,7 @@ from flin.cluster.key_value import Compacted, KeyValueStore, NoSpace, Put
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaseValue, ReplicasValue, entry_number_of
 from flin.cluster.log_keeper import LogKeeper
 from flin.cluster.memory_key_value import MemoryKeyValues
+from flin.cluster.slot_map import map_of
 from tests.cluster.members import member_options, started
 
 TIMEOUT = 20.0
@@ -123,17 +124,20 @@ def test_what_an_operator_is_told(caplog: pytest.LogCaptureFixture) -> None:
     made(store)
     maintenance = FakeMaintenance()
     keeper = LogKeeper(store, maintenance, KEYS)
-    problems = []
-    for used in (0, 2 << 30, 3 << 30, 3500 << 20):
+    problems, shares = [], []
+    for used in (0, 2 << 30, 3 << 30, 3500 << 20, 0):
         maintenance.used = used
         keeper.step()
         problems.append(keeper.room.problem())
+        shares.append(map_of(KEYS, store.get(*KEYS.map, timeout=TIMEOUT).pairs).room.used_share)
     assert [problem.partition(":")[0].partition(". ")[0] for problem in problems] == [
         "",
         "etcd uses 50% of its quota of 4096 MiB",
         "etcd uses 75% of its quota of 4096 MiB",
         "etcd uses 85% of its quota of 4096 MiB",
+        "",
     ]
+    assert shares == [0, 0, 0, 0.85, 0]
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from flin.admin.line import answer
-from flin.admin.source import Answer, LocalSource
+from flin.admin.source import LocalSource
 from flin.net.settings.options import ConfigError, ServerOptions
 
 if TYPE_CHECKING:
@@ -44,13 +44,12 @@ def attendant(page: Page) -> Attend:
     return attend
 
 
-def line_attendant(end: socket.socket, more: Callable[[Server], Mapping[str, Answer]] = lambda server: {}) -> Attend:
-    """For a worker: its supervisor has the page, and asks at the other end of the line. more: further answers of a
-    server."""
+def line_attendant(end: socket.socket) -> Attend:
+    """For a worker: its supervisor has the page, and asks at the other end of the line."""
 
     @asynccontextmanager
     async def attend(server: Server, engine: Any) -> AsyncIterator[None]:
-        source = LocalSource(server, engine, more(server))
+        source = LocalSource(server, engine)
         answering = asyncio.ensure_future(answer(end, source))
         try:
             yield

@@ -26,7 +26,7 @@ from flin.engine.key import namespace_prefix
 from flin.engine.options import wall_clock_ms
 from flin.engine.replication import FrameQueue, FrameRun
 from flin.engine.wal.sync_rounds import SyncRounds
-from flin.errors import FlinError, FormatVersionError, StorageError
+from flin.errors import FencedError, FlinError, FormatVersionError, StorageError
 
 INDEX_KEY: Final = namespace_prefix(0xFFFF) + b"log"
 """A key in the last namespace, which belongs to no database and is never counted: the number of the last entry that a
@@ -238,6 +238,22 @@ class GroupLog:
         if append.position:
             self.index = self._next - 1
             self._synced = append.position
+
+    def confirm(self) -> None:
+        """Return once it is known that this replica leads after this call. FencedError: another one does."""
+        fence = self._fence
+        if fence is None:
+            raise FencedError(self._log.name, "this replica does not lead")
+        while True:
+            try:
+                if self._log.is_led(fence, APPEND_SECONDS):
+                    return
+                break
+            except Unavailable as error:
+                self._pause(PAUSE_SECONDS)
+                if self._stopped.is_set():
+                    raise StorageError("ask", self._log.name, f"the replica ends; {error}") from error
+        raise FencedError(self._log.name, "another node leads the group now")
 
 
 def _final(error: BaseException, log: str) -> StorageError:

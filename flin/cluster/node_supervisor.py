@@ -80,7 +80,6 @@ class NodeSupervisor(Supervisor):
                 )
                 self._stop()
                 return
-            self._etcd.follow(found)
             for group in self.held():
                 self._take(self._fleet.add(group))
 

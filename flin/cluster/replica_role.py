@@ -35,6 +35,9 @@ class WorkerRole:
         self._fresh_at = -inf
         self.skew_ms = 0
 
+    def confirm(self) -> None:
+        self._log.confirm()
+
     @property
     def topology(self) -> Topology:
         return self._view.topology

@@ -126,6 +126,11 @@ class ReplicatedLog:
             raise StorageError("append to", self.name, "another node leads the group now, and has truncated the log")
         raise FencedError(f"group {self.group}", "another node leads the group now")
 
+    def is_led(self, fence: Fence, timeout: float) -> bool:
+        """Whether whoever has this fence leads, at some moment after this call. Unavailable."""
+        pairs = self.store.get(self._keys.leader(self.group), timeout=timeout).pairs
+        return bool(pairs) and pairs[0].mod_revision == fence.revision
+
     def read(self, first: int, timeout: float = READ_SECONDS) -> Page:
         """The entries from this number on, as far as they fit into a page. What was appended before is among them.
 

@@ -24,6 +24,7 @@ import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.key_file import read_key
+from flin.net.batch.confirmed_store import ConfirmedStore
 from flin.net.batch.following_store import FollowingStore
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
@@ -87,6 +88,12 @@ MAX_KEPT_BYTES: Final = 4 << 20
 """A longer block is mapped by itself and goes back when it is freed."""
 
 
+def _store_of_replica(store: StoreLike, role: ReplicaRole, is_strict: bool) -> StoreLike:
+    if not role.is_leading:
+        return FollowingStore(store)
+    return cast("StoreLike", ConfirmedStore(store, role.confirm)) if is_strict else store
+
+
 class Server:
     """Answers clients from an open store until `stop`. Call all methods on the loop that it was started on."""
 
@@ -104,7 +111,7 @@ class Server:
             options = replace(options, topology=role.topology)
         self.options = options.check()
         self.role = role
-        self.store = store if role is None or role.is_leading else FollowingStore(store)
+        self.store = store if role is None else _store_of_replica(store, role, options.read_concern == "strict")
         self._bound = bound or BoundSockets()
         self._line_end = line_end
         self._neighbours: Neighbours | None = None

@@ -345,3 +345,13 @@ def test_what_has_expired_goes_by_the_leaders_sweep(etcd: Etcd) -> None:
     assert second.digest() == first.digest()
     for each in (first, second):
         each.end()
+
+
+def test_who_leads_is_asked_of_the_store(etcd: Etcd, first: Replica, second: Replica) -> None:
+    first.keeper.confirm()
+    with pytest.raises(FencedError, match="does not lead"):
+        second.keeper.confirm()
+    second.lead()
+    second.keeper.confirm()
+    with pytest.raises(FencedError, match="another node leads"):
+        first.keeper.confirm()

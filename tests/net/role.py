@@ -24,6 +24,9 @@ class FakeRole:
     def has_lease(self) -> bool:
         return self.is_leased
 
+    def confirm(self) -> None:
+        """It leads, as far as anybody knows."""
+
     def figures(self) -> ReplicaFigures:
         return self.shown
 

@@ -44,6 +44,10 @@ class ReplicaRole(Protocol):
         a comparison of clocks. False also while commands are to be refused, since somebody is to take over. A
         follower's is not asked."""
 
+    def confirm(self) -> None:
+        """Return once it is proved, by something that began after this call, that this replica leads. In any thread;
+        StorageError if it does not. Asked with `--read-concern strict` alone."""
+
     @property
     def topology(self) -> Topology:
         """Which replica has which slots, as last told; another object after each change. `own` is this replica."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from flin.engine.feed import Feed
 from flin.engine.key import prefix_stop
 from flin.errors import CommandError, FeedGapError
+from flin.net.batch.confirmed_store import ConfirmedStore
 from flin.net.batch.following_store import FOLLOWS
 from flin.net.client.session import RESP3, Closure
 from flin.net.command.key_specs import READS
@@ -43,7 +44,8 @@ def flin_watch(context: Context, args: list[bytes]) -> Value:
     if services.store.read_only_reason is FOLLOWS:
         raise CommandError("ERR a follower tells of no changes: watch the leader (CLUSTER SLOTS names it)")
     services.pending.commit()
-    store = cast("Store", services.store)
+    found = services.store
+    store = cast("Store", found.store if isinstance(found, ConfirmedStore) else found)
     try:
         # In `always` nobody is told of what a power cut may take.
         feed = Feed(

@@ -16,6 +16,7 @@ from flin.net.access import acl_file
 from flin.net.access.acl_file import AclFileError
 from flin.net.access.denial_log import DenialLog
 from flin.net.access.users import Users
+from flin.net.batch.confirmed_store import ConfirmedStore, StrictBarrier
 from flin.net.batch.pending import Pending
 from flin.net.client.clients import Clients
 from flin.net.client.counters import Counters
@@ -148,7 +149,10 @@ def _pending(store: StoreLike, config: Config, role: ReplicaRole | None) -> Pend
     if role is None:
         return Pending(store, is_always=config.options.sync == "always")
     config.bound_by_log()
-    return Pending(store, is_always=role.is_leading)  # a leader's replies wait for the log
+    pending = Pending(store, is_always=role.is_leading)  # a leader's replies wait for the log
+    if isinstance(store, ConfirmedStore):
+        pending.reply_barrier = StrictBarrier(pending.points, pending.ranges)
+    return pending
 
 
 def _kind_of_tick(options: ServerOptions, role: ReplicaRole | None) -> Callable[..., Tick]:

@@ -51,10 +51,13 @@ def turn_away(sockets: Iterable[socket.socket]) -> None:
     """Nobody listens on these any more, in any process: who connects is refused, and goes elsewhere, instead of waiting
     in the queue of a worker that is not there. They stay bound, and whoever listens on them again is heard."""
     for each in sockets:
-        with suppress(OSError):  # nobody listened; or it is still bound, unless any free port was asked for
-            address = each.getsockname()
-            each.shutdown(socket.SHUT_RDWR)
-            each.bind(address)
+        # On Linux a shutdown of a socket on which nobody listens fails, and is kept all the same: whatever is accepted
+        # there later would be shut down from its beginning on.
+        if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            with suppress(OSError):  # it is still bound, unless any free port was asked for
+                address = each.getsockname()
+                each.shutdown(socket.SHUT_RDWR)
+                each.bind(address)
 
 
 def _port_of(sockets: tuple[socket.socket, ...]) -> int:

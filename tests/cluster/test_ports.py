@@ -126,9 +126,14 @@ def test_sockets_that_turn_away_are_heard_again(*, explicit: bool) -> None:
         for _ in range(2):
             listening = bound.dup()
             listening.listen()
-            socket.create_connection(("127.0.0.1", port)).close()
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                client.sendall(b"heard")
+                accepted, _ = listening.accept()
+                with accepted:
+                    assert accepted.recv(5) == b"heard"
             listening.close()
             turn_away(made.plain)
+            turn_away(made.plain)  # a worker does, and then its supervisor
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port))
     finally:

@@ -17,6 +17,9 @@ from flin.testing.process import PATIENCE_SECONDS, wait_until
 
 MEMBERS: Final = 3
 
+UNTIL_PARENT_ENDS: Final = ("setpriv", "--pdeathsig", "KILL")
+"""A tool of util-linux: the kernel ends the member when its parent's thread has ended, however that came."""
+
 
 class Etcds:
     """From start() to kill()."""
@@ -47,7 +50,8 @@ class Etcds:
         client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[number])
         everybody = ",".join(f"etcd{each}=http://127.0.0.1:{peer}" for each, (_, peer) in enumerate(self._ports))
         command = [
-            self._program, "--name", f"etcd{number}", "--data-dir", str(self._folder / f"etcd{number}"),
+            *UNTIL_PARENT_ENDS, self._program, "--name", f"etcd{number}",
+            "--data-dir", str(self._folder / f"etcd{number}"),
             "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
             "--initial-advertise-peer-urls", peer, "--initial-cluster", everybody, "--pre-vote",
             "--heartbeat-interval", "100", "--election-timeout", "1000", "--snapshot-count", "1000",

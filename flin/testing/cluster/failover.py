@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -162,6 +163,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     faults = LINKED if options.linked else OWN_ETCD
     if options.only:
         faults = tuple(named[name] for name in options.only.split(","))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all processes are ended
     folder = Path(tempfile.mkdtemp(prefix="flin-failover-", dir=options.directory))
     try:
         episodes = run(

@@ -83,8 +83,9 @@ class Nodes:
         """Until they form a cluster in which every group is led."""
         if self.etcds is not None:
             self.etcds.start()
-        for machine in self.machines:
+        for machine in self.machines:  # those that join wait for the first one
             machine.start()
+        for machine in self.machines:
             machine.wait_until_ready()
         wait_until(lambda: self.voting() == NODES, f"{NODES} nodes vote", FORMING_SECONDS)
         self.wait_until_led()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from flin.admin.line import answer
-from flin.admin.source import LocalSource
+from flin.admin.source import Answer, LocalSource
 from flin.net.settings.options import ConfigError, ServerOptions
 
 if TYPE_CHECKING:
@@ -44,12 +44,13 @@ def attendant(page: Page) -> Attend:
     return attend
 
 
-def line_attendant(end: socket.socket) -> Attend:
-    """For a worker: its supervisor has the page, and asks at the other end of the line."""
+def line_attendant(end: socket.socket, more: Callable[[Server], Mapping[str, Answer]] = lambda server: {}) -> Attend:
+    """For a worker: its supervisor has the page, and asks at the other end of the line. more: further answers of a
+    server."""
 
     @asynccontextmanager
     async def attend(server: Server, engine: Any) -> AsyncIterator[None]:
-        source = LocalSource(server, engine)
+        source = LocalSource(server, engine, more(server))
         answering = asyncio.ensure_future(answer(end, source))
         try:
             yield

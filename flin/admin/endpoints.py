@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
@@ -19,7 +18,7 @@ from flin.admin import heap, profile, stacks, status
 from flin.admin.access import Access, Asked
 from flin.admin.guard import MAX_BODY_BYTES, Guard
 from flin.admin.metrics import written
-from flin.admin.source import BAD, LEVELS, AskError, Source, set_log_level
+from flin.admin.source import BAD, LEVELS, NOTHING, AskError, Source, set_log_level
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ MAX_SECONDS: Final = 60
 
 HEAP_SECONDS: Final = 60.0
 """A heap trace may take that much longer: its snapshot of a large process does."""
-
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 PACKAGE: Final = "flin.admin"
 

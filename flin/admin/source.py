@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flin.admin import heap, profile, stacks
@@ -39,6 +40,9 @@ the new ones takes 80 ms: at each look of a dashboard, that cost a pipelined SET
 Answer: TypeAlias = "Callable[[Mapping[str, Any]], Awaitable[Any]]"
 
 
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 class AskError(FlinError):
     """A question that cannot be answered; the text says why, and the status is HTTP's."""
 
@@ -62,7 +66,8 @@ class Source(Protocol):
 class LocalSource:
     """The server of this process. Everything is asked on its loop."""
 
-    def __init__(self, server: Server, engine: Engine) -> None:
+    def __init__(self, server: Server, engine: Engine, more: Mapping[str, Answer] = NOTHING) -> None:
+        """more: further answers, by name."""
         self._server = server
         self._engine = engine
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flin-admin")
@@ -78,6 +83,7 @@ class LocalSource:
             "profile": self._profile,
             "heap": self._heap,
             "stacks": self._stacks,
+            **more,
         }
 
     async def ask(self, name: str, arguments: Mapping[str, Any]) -> Any:

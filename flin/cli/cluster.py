@@ -17,6 +17,7 @@ from flin.net.settings.options import DEFAULT_DIR, ConfigError
 
 SUMMARY = "how a cluster of nodes is, and who belongs to it"
 DETAILS = """\
+check         whether the copies of each group are equal: at the same moment, over all that is stored
 status        which nodes there are, who leads which group, how far each copy is
 leave NODE    the node gives away what it leads, then its vote, and ends; a dead one is taken off the list
 certificates  makes an authority and a node's certificate for --cluster-tls, for tests: in DIR, good for these hosts
@@ -25,8 +26,11 @@ Any node may be asked: --http is its address. A node that is loopback's alone mu
 EXAMPLES = """\
   flin cluster status
   flin cluster status --http localhost:8081 --json
+  flin cluster check
   flin cluster leave node3
   flin cluster certificates tls 10.0.0.1 db1.example.com"""
+
+ACTIONS: Final = ("status", "check", "leave", "certificates")
 
 LEAVE_SECONDS: Final = 90.0
 """The node itself waits 60 s for what is led to be given away."""
@@ -36,7 +40,7 @@ STATUS_SECONDS: Final = 20.0
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "cluster", run, SUMMARY, DETAILS, EXAMPLES)
-    parser.add_argument("action", choices=("status", "leave", "certificates"), metavar="ACTION", help="see above")
+    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="see above")
     parser.add_argument("words", nargs="*", metavar="NODE", help="of leave; of certificates a directory and hosts")
     parser.add_argument("--http", metavar="HOST:PORT", default="localhost:8080", help="of a node (default %(default)s)")
     parser.add_argument(
@@ -49,7 +53,8 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     try:
         parse_http_address(arguments.http)
-        return {"status": _status, "leave": _leave, "certificates": _certificates}[arguments.action](arguments)
+        actions = _status, _check, _leave, _certificates
+        return actions[ACTIONS.index(arguments.action)](arguments)
     except (JoinError, ConfigError) as error:
         raise UsageError(error) from error
     except ValueError as error:
@@ -61,17 +66,43 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    found = _told_by_a_node(arguments)
+    print(json.dumps(found, indent=1) if arguments.json else "\n".join(status_lines(found)))
+    return exit_code.PROBLEMS if problems_of(found) else exit_code.OK
+
+
+def _told_by_a_node(arguments: argparse.Namespace) -> Any:
     if arguments.words:
-        raise UsageError("status takes no words: --http says which node is asked")
-    path = arguments.cluster_secret_file
+        raise UsageError(f"{arguments.action} takes no words: --http says which node is asked")
     headers: dict[str, str] = {}
     host = parse_http_address(arguments.http)[0]
     if host not in ("localhost", "127.0.0.1", "::1"):  # there it is asked for
-        headers["Authorization"] = f"Bearer {read_secret(path).decode()}"
-    data = ask(arguments.http, "GET", "/cluster/status", b"", headers, _context(arguments), STATUS_SECONDS)
-    found = json.loads(data)
-    print(json.dumps(found, indent=1) if arguments.json else "\n".join(status_lines(found)))
-    return exit_code.PROBLEMS if problems_of(found) else exit_code.OK
+        headers["Authorization"] = f"Bearer {read_secret(arguments.cluster_secret_file).decode()}"
+    return json.loads(ask(arguments.http, "GET", "/cluster/status", b"", headers, _context(arguments), STATUS_SECONDS))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """PROBLEMS if copies differ, or cannot be compared."""
+    from flin.cluster.comparing import Asked, compared
+
+    found = _told_by_a_node(arguments)
+    asked = Asked(read_secret(arguments.cluster_secret_file), _context(arguments))
+    addresses = {name: node["http"] for name, node in found["nodes"].items()}
+    code = exit_code.OK
+    for each in found["groups"]:
+        group, leader = each["group"], each["leader"]
+        if leader is None:
+            print(f"group {group}: nobody leads it, so it cannot be compared")
+            code = exit_code.PROBLEMS
+            continue
+        result = compared(asked, group, leader, sorted(each["replicas"]), addresses)
+        if result.is_equal:
+            print(f"group {group}: {len(result.digests)} copies are equal at entry {result.entry}")
+            continue
+        code = exit_code.PROBLEMS
+        digests = ", ".join(f"{name} {value}" for name, value in sorted(result.digests.items()))
+        print(f"group {group}: {result.problem or f'DIFFERENT at entry {result.entry}: {digests}'}", flush=True)
+    return code
 
 
 def _leave(arguments: argparse.Namespace) -> int:

@@ -139,7 +139,12 @@ class Controller:
     def _act(self, now: float) -> None:
         found = self.map
         for group, value in plan(found, {name: self._presence.seconds_away(name, now) for name in found.nodes}).items():
-            if value != found.replicas.get(group):
+            before = found.replicas.get(group)
+            if value != before:
+                if before is None or value.preferred != before.preferred:
+                    logger.info("group %d: %s should lead", group, value.preferred or "nobody")
+                if before is not None and value.nodes != before.nodes:
+                    logger.info("group %d: copies should be on %s", group, _list(value.nodes))
                 self._put(self._keys.replicas(group), value)
         members = self._membership.promote_one()
         if members != found.members:

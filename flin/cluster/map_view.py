@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from flin.cluster.assignment import ReplicaPlace
 from flin.cluster.key_value import Compacted, KeyValueError, KeyValueStore, Unavailable, Watch, WatchBatch
 from flin.cluster.keys import Keys, LeaderValue
-from flin.cluster.slot_map import SlotMap, changed, map_of, topology_of
+from flin.cluster.slot_map import SlotMap, changed, endpoints_of, map_of, topology_of
 from flin.errors import CorruptionError
 from flin.net.cluster.topology import Node, Topology
 
@@ -29,9 +29,16 @@ class MapView:
     topology: Topology
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, place: ReplicaPlace, own: Node, on_leader: Callable[[], None]
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        place: ReplicaPlace,
+        own: Node,
+        on_leader: Callable[[], None],
+        on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
     ) -> None:
-        """own: the replica's addresses. on_leader: told, in any thread, when its group has another leader."""
+        """own: the replica's addresses. Told, in any thread: on_leader, when its group has another leader;
+        on_endpoints, when etcd has other members."""
         self.map = SlotMap()
         self._store = store
         self._keys = keys
@@ -40,6 +47,8 @@ class MapView:
         self._on_leader = on_leader
         self._leads: LeaderValue | None = None
         self._watch: Watch | None = None
+        self._on_endpoints = on_endpoints
+        self._endpoints = place.endpoints
         self._has_ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -101,3 +110,7 @@ class MapView:
         if found.cluster is not None:
             self.topology = topology_of(found, self._place.cluster, self._place.node, self._place.group, own=self._own)
         self.map = found
+        endpoints = endpoints_of(found, self._place.node)
+        if endpoints and endpoints != self._endpoints:
+            self._endpoints = endpoints
+            self._on_endpoints(endpoints)

@@ -114,9 +114,11 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             held.callback(act)  # the last one is called first
         groups = _groups_of(options, record)
         context = None if etcd.certificates is None else etcd.certificates.server_context()
-        page.extend(
-            NodePage(record, etcd, store, keys, controller, membership, lambda: keeper.room).extension(secret), context
+        workers_page = WorkersPage(page, options.dir, groups)
+        node_page = NodePage(
+            record, etcd, store, keys, controller, membership, lambda: keeper.room, workers_page.source
         )
+        page.extend(node_page.extension(secret), context)
         board = new_board(record.groups)
         held.callback(os.close, board)
         supervisor = NodeSupervisor(
@@ -126,7 +128,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             lock,
             board,
             diagnostics,
-            WorkersPage(page, options.dir, groups),
+            workers_page,
             _options_of(options, groups, sockets),
             record=record,
             controller=controller,

@@ -3,6 +3,7 @@
 GET  /cluster/status    everything that is known, as JSON
 POST /cluster/join      the cluster's secret is needed; joining.py says what is asked and answered
 POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads, then its vote
+    POST /cluster/replica   likewise; {"what": "freeze", "group": 3, …}: this node's replica is asked (comparing.py)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from flin.admin.source import BAD, BUSY, AskError
+from flin.admin.source import BAD, BUSY, AskError, Source
 from flin.cluster.controller import LEAVING, Controller
 from flin.cluster.etcd_maintenance import EtcdMaintenance
 from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/cluster/"
 TIMEOUT_SECONDS: Final = 3.0
+REPLICA_QUESTIONS: Final = ("freeze", "thaw", "digest")
 LEAVE_SECONDS: Final = 60.0
 """For a node to give away what it leads: a handover takes a second, and the controller looks each second."""
 
@@ -45,6 +47,7 @@ class NodePage:
         controller: Controller,
         membership: OwnMembership | None,
         room: Callable[[], Room],
+        source: Callable[[int], Source],
     ) -> None:
         """membership: None where etcd is not Flin's."""
         self._record = record
@@ -54,13 +57,15 @@ class NodePage:
         self._controller = controller
         self._membership = membership
         self._room = room
+        self._source = source
         self._joining = asyncio.Lock()
 
     def extension(self, secret: bytes) -> Extension:
         from flin.admin.endpoints import Extension
 
         reading = {f"{PREFIX}status": self.status}
-        return Extension(PREFIX, secret, reading, {PATH: self.join, f"{PREFIX}leave": self.leave})
+        acting = {PATH: self.join, f"{PREFIX}leave": self.leave, f"{PREFIX}replica": self.replica}
+        return Extension(PREFIX, secret, reading, acting)
 
     async def join(self, body: dict[str, Any]) -> Any:
         try:
@@ -76,6 +81,13 @@ class NodePage:
                 return asdict(await asyncio.to_thread(self._membership.admit, request))
             except JoinError as error:
                 raise AskError(str(error), 503 if error.is_passing else BUSY) from error
+
+    async def replica(self, body: dict[str, Any]) -> Any:
+        group = body.pop("group", None)
+        what = body.pop("what", None)
+        if type(group) is not int or not 0 <= group < self._record.groups or what not in REPLICA_QUESTIONS:
+            raise AskError(f"say what ({', '.join(REPLICA_QUESTIONS)}), and the number of a group", BAD)
+        return await self._source(group).ask(what, body)
 
     async def leave(self, body: dict[str, Any]) -> Any:
         node = body.get("node")

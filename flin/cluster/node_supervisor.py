@@ -80,6 +80,7 @@ class NodeSupervisor(Supervisor):
                 )
                 self._stop()
                 return
+            self._etcd.follow(found)
             for group in self.held():
                 self._take(self._fleet.add(group))
 

@@ -6,6 +6,7 @@ Calls wait, and come from threads.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,10 @@ from flin.cluster.etcd_maintenance import EtcdMaintenance, Member
 from flin.cluster.etcd_member import CLIENT_PORT_OFFSET, EtcdMember, MemberOptions, find_etcd, peer_url, resolve
 from flin.cluster.forming import MAX_MEMBERS, Add, Admitted, Promote, Refuse, admission, to_promote
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest
-from flin.cluster.key_value import KeyValueError
+from flin.cluster.key_value import KeyValueError, Unavailable
 from flin.cluster.keys import MembersValue
 from flin.cluster.node_directory import NodeRecord
-from flin.cluster.slot_map import SlotMap
+from flin.cluster.slot_map import SlotMap, endpoints_of
 from flin.net.settings.http_address import parse_http_address
 from flin.net.settings.options import ServerOptions
 
@@ -89,8 +90,12 @@ class NodeEtcd:
         """Where a process of this node asks etcd, its own member first."""
         if not self.is_own:
             return tuple(self._options.etcd.split(","))
-        others = [value.etcd for _, value in sorted(found.nodes.items()) if value.etcd]
-        return tuple(dict.fromkeys([self.client_url, *others]))
+        return endpoints_of(found, self._options.node_id) or (self.client_url,)
+
+    def follow(self, found: SlotMap) -> None:
+        """The members are those of the map."""
+        if self.is_own and found.nodes:
+            self.store.channels.set_endpoints(self.endpoints(found))
 
 
 @dataclass
@@ -111,7 +116,8 @@ class OwnMembership:
         found = self.members()
         chosen = to_promote(found)
         if chosen is not None:
-            self.maintenance.promote(chosen.id, TIMEOUT_SECONDS)
+            with suppress(Unavailable):  # it is behind still: the next time
+                self.maintenance.promote(chosen.id, TIMEOUT_SECONDS)
             found = self.members()
         voting = sorted(each.name for each in found if not each.is_learner and each.name)
         return MembersValue(tuple(voting), tuple(sorted(each.name for each in found if each.is_learner and each.name)))

@@ -114,7 +114,7 @@ class Pulse:
         role = place.role
         request = place.request(now)
         if request.kind is Kind.CLAIM:
-            logger.warning("claiming the group, as epoch %d", 1 if place.leader is None else place.leader.epoch + 1)
+            logger.info("claiming the group, as epoch %d", 1 if place.leader is None else place.leader.epoch + 1)
         if not self._ask(request):
             return RETRY_SECONDS
         if place.role is not role:

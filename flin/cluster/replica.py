@@ -21,7 +21,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from enum import Enum, auto
 from functools import partial
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.attendant import line_attendant
 from flin.cluster.assignment import ReplicaPlace, Report, decode_assignment
+from flin.cluster.comparing import Answer, Comparable
 from flin.cluster.fleet import ANEW
 from flin.cluster.follower import index_in_tables
 from flin.cluster.following import Applying
@@ -54,6 +55,7 @@ from flin.net.server import Server, hang_up, keep_freed_memory, run_on_loop, tun
 from flin.net.settings.options import ServerOptions
 
 if TYPE_CHECKING:
+    from flin.cluster.etcd import EtcdKeyValueStore
     from flin.cluster.key_value import KeyValueStore
     from flin.net.server import Attend
 
@@ -90,9 +92,11 @@ class Replica:
         attend: Attend | None = None,
         on_serve: Callable[[Server], None] = lambda server: None,
         on_ready: Callable[[], None] = lambda: None,
+        on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
         **engine_options: Any,
     ) -> None:
-        """on_serve: called with each server that begins. on_ready: called once, when clients are answered."""
+        """on_serve: called with each server that begins. on_ready: called once, when clients are answered.
+        on_endpoints: told where etcd's members are, in any thread."""
         self.server: Server
         self._options = options
         self._worker = place
@@ -110,7 +114,7 @@ class Replica:
         self.group_log = GroupLog(self._log)
         host, port, tls_port = options.cluster_announce_ip, options.port, options.tls_port or 0
         own = Node("", host, port or tls_port, 0, 0, tls_port)
-        self.view = MapView(store, keys, place, own, self._wake)
+        self.view = MapView(store, keys, place, own, self._wake, on_endpoints)
         self._applied = keys.applied(place.group, place.node), place.start
         self._flushes = FlushRule(place.groups)
         self._pulse: Pulse
@@ -337,14 +341,16 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
         keep_freed_memory(options.memory_limit)
         with Diagnostics(options, f"group {place.group}") as diagnostics:
+            store = _etcd(place)
             replica = Replica(
                 options,
                 place,
-                _etcd(place),
+                store,
                 BoundSockets(sockets_of(assignment.plain), sockets_of(assignment.tls)),
-                attend=None if assignment.page is None else _attend(assignment.page),
+                attend=None if assignment.page is None else _attend(assignment.page, lambda: replica),
                 on_serve=partial(_note_server, diagnostics),
                 on_ready=lambda: _begin(replica, lifeline, reports),
+                on_endpoints=store.channels.set_endpoints,
             )
             return run_on_loop(replica.run())
     except (FlinError, OSError, ValueError) as error:
@@ -369,15 +375,18 @@ def _begin(replica: Replica, lifeline: int, reports: int) -> None:
     report(reports, Report())
 
 
-def _attend(page: int) -> Attend:
+def _attend(page: int, replica: Callable[[], Replica]) -> Attend:
     """Each server answers on its own copy of the supervisor's line."""
     import socket
 
+    def answers(server: Server) -> dict[str, Answer]:
+        return Comparable(store_of(replica().engine), replica().group_log).answers(server)
+
     end = socket.socket(fileno=page)
-    return lambda server, engine: line_attendant(end.dup())(server, engine)
+    return lambda server, engine: line_attendant(end.dup(), answers)(server, engine)
 
 
-def _etcd(place: ReplicaPlace) -> KeyValueStore:
+def _etcd(place: ReplicaPlace) -> EtcdKeyValueStore:
     from flin.cluster.certificates import read_certificates
     from flin.cluster.etcd import EtcdKeyValueStore
     from flin.cluster.etcd_channels import Access

@@ -86,6 +86,17 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
     return SlotMap(cluster, members, room, nodes, replicas, leaders, revisions)
 
 
+def endpoints_of(found: SlotMap, node: str) -> tuple[str, ...]:
+    """Where a process of this node asks etcd: the node's own member first, those that only learn last (they answer
+    nothing). Empty: no node runs a member."""
+    members = {name: value.etcd for name, value in found.nodes.items() if value.etcd}
+    return tuple(members[name] for name in sorted(members, key=lambda name: _rank(found, name, node)))
+
+
+def _rank(found: SlotMap, name: str, own: str) -> tuple[bool, bool, str]:
+    return name in found.members.learning, name != own, name
+
+
 def _is_in(place: tuple[bytes, bytes], key: bytes) -> bool:
     return place[0] <= key < place[1]
 

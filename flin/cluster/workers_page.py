@@ -43,6 +43,10 @@ class WorkersPage:
         self._ends[number] = own
         return theirs
 
+    def source(self, number: int) -> Source:
+        """Where this worker is asked; it may not be there."""
+        return self._sources[number]
+
     def note_ready(self, number: int) -> None:
         self._sources[number].attach(self._ends.pop(number))
 

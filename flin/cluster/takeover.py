@@ -196,6 +196,7 @@ class Place:
                 Put(self._lease_key, LeaseValue(self.leader.epoch, self._count, self.index).encode()),
                 Get(*self._keys.alive_nodes),
                 Get(*self._keys.applied_in(self._myself.group)),
+                self._look[2],
             ),
             self._look,
         )
@@ -221,17 +222,23 @@ class Place:
         """The answer to a request; the moments are the lease's clock's."""
         if request.kind is Kind.RENEW and outcome.succeeded:
             if self.role is Role.LEADING:
+                alive, applied, replicas = outcome.found
                 self._lease.renew(sent_at)
-                self.peers.note(outcome.found[0], outcome.found[1], arrived_at)
+                self.peers.note(alive, applied, arrived_at)
+                self._see_replicas(replicas)
             return
         self._see(outcome.found, arrived_at)
 
+    def _see_replicas(self, found: Found) -> None:
+        """Who has a copy, and who should lead. A leader sees a change of that, too."""
+        self.replicas = ReplicasValue.decode(found.pairs[0].value) if found.pairs else None
+
     def _see(self, found: Sequence[Found], arrived_at: float) -> None:
         """The leader, its lease and the replicas are such and such."""
-        leader, lease, replicas = (each.pairs[0] if each.pairs else None for each in found)
+        leader, lease = (each.pairs[0] if each.pairs else None for each in found[:2])
+        self._see_replicas(found[2])
         revision = leader.mod_revision if leader else 0
         lease_revision = lease.mod_revision if lease else 0
-        self.replicas = ReplicasValue.decode(replicas.value) if replicas else None
         if self.role is not Role.FOLLOWING and revision != self.leader_revision:
             self.role = Role.ENDED
             self._lease.end()

@@ -11,8 +11,10 @@ import pytest
 from flin.cluster.key_value import Found, Outcome, Pair, Put
 from flin.cluster.keys import AppliedValue, LeaderValue, ReplicasValue
 from flin.cluster.lease import LEASE_SECONDS, Lease, Vigil
+from flin.cluster.memory_key_value import MemoryKeyValues
 from flin.cluster.takeover import (
     RANK_SECONDS,
+    SETTLED_SECONDS,
     Kind,
     Myself,
     Peers,
@@ -277,3 +279,29 @@ def test_a_vigil_begins_anew_with_each_change() -> None:
     assert vigil.seconds(7) == 2
     vigil.note((1, 3), 8)
     assert vigil.seconds(9) == 1
+
+
+def test_a_leader_sees_that_another_one_should_lead() -> None:
+    now = 100.0
+    store = MemoryKeyValues().client()
+    store.txn((), (Put(KEYS.replicas(GROUP), ReplicasValue(("n1", "n2"), "n1").encode()),), timeout=1)
+    place = Place(KEYS, Myself(GROUP, "n1", "s1"), Lease(lambda: now))
+
+    def ask(kind: Kind) -> None:
+        request = place.request(now)
+        assert request.kind is kind
+        outcome = store.txn(request.compares, request.success, request.failure, timeout=1)
+        place.note(request, outcome, now, now)
+
+    ask(Kind.LOOK)
+    ask(Kind.CLAIM)
+    ask(Kind.RENEW)
+    moved = Put(KEYS.replicas(GROUP), ReplicasValue(("n2",), "n2").encode())
+    others = Put(KEYS.alive("n2"), b"1"), Put(KEYS.applied(GROUP, "n2"), AppliedValue(1, "s2").encode())
+    store.txn((), (moved, *others), timeout=1)
+    now += SETTLED_SECONDS
+    ask(Kind.RENEW)
+    assert place.replicas == ReplicasValue(("n2",), "n2")
+    store.txn((), others, timeout=1)
+    ask(Kind.RENEW)
+    assert place.maybe_target(now) == ("n2", "s2")

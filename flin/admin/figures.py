@@ -55,6 +55,7 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
         "ticks": _ticks(services),
         "saving": _saving(services),
         "slowlog": _slow_commands(services),
+        "replica": _replica(services),
     }
 
 
@@ -70,6 +71,24 @@ def state_of(services: Services, *, is_stopping: bool) -> dict[str, Any]:
         "disk_reserve_bytes": health.vitals.reserve_bytes,
         "low_disk": maybe_low_disk(health.vitals, services.config.options.dir),
         "clock_jumps": health.clock_jumps,
+    }
+
+
+def _replica(services: Services) -> dict[str, Any]:
+    """What a replica knows of its group and its cluster; {}: it is none."""
+    role = services.role
+    if role is None:
+        return {}
+    found = role.figures()
+    return {
+        "role": "leader" if role.is_leading else "follower",
+        "has_lease": role.is_leading and role.has_lease(),
+        "voting_nodes": found.voting_nodes,
+        "wanted_nodes": found.wanted_nodes,
+        "epoch": found.epoch,
+        "index": found.index,
+        "lag_ms": found.lag_ms,
+        "skew_ms": found.skew_ms,
     }
 
 

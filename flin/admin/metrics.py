@@ -51,6 +51,11 @@ def _field(name: str) -> Callable[[Any], Any]:
     return lambda table: {key: figures[name] for key, figures in table.items()}
 
 
+def _of_replica(name: str, divisor: float = 1) -> Callable[[Any], Any]:
+    """By its role; nothing of what is no replica."""
+    return lambda replica: {replica["role"]: replica[name] / divisor} if replica else {}
+
+
 def _tick_durations(ticks: Figures) -> Durations:
     """Buckets at powers of two from 4 µs to 4.3 s: every fourth of the histogram, of which a power ends at an index
     that 4 divides."""
@@ -91,6 +96,19 @@ METRICS: Final = (
            "server.state.has_long_script"),
     Metric("flin_corruption_errors", COUNTER, "Replies that told of damage on the disk.",
            "server.state.corruption_errors"),
+    # Replicas.
+    Metric("flin_replica_voting_nodes", GAUGE, "In a cluster of nodes: how many decide together.", "server.replica",
+           "role", _of_replica("voting_nodes")),
+    Metric("flin_replica_leased", GAUGE, "1 if this replica leads its group and may answer.", "server.replica",
+           "role", _of_replica("has_lease")),
+    Metric("flin_replica_epoch", GAUGE, "The number of changes of the group's leader.", "server.replica",
+           "role", _of_replica("epoch")),
+    Metric("flin_replica_log_index", GAUGE, "The last entry of the group's log that this replica holds.",
+           "server.replica", "role", _of_replica("index")),
+    Metric("flin_replica_lag_seconds", GAUGE, "How old what a follower shows may be.", "server.replica",
+           "role", _of_replica("lag_ms", 1000)),
+    Metric("flin_replica_clock_skew_seconds", GAUGE, "How far its clock is from its leader's.", "server.replica",
+           "role", _of_replica("skew_ms", 1000)),
     # Clients.
     Metric("flin_clients", GAUGE, "Connections.", "server.clients.connected"),
     Metric("flin_clients_blocked", GAUGE, "Of those, who wait for a key or for the end of a pause.",

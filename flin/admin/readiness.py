@@ -13,6 +13,12 @@ from typing import Any, Final
 FULL_SHARE: Final = 0.9
 """A share of the clients, or of what their buffers may take."""
 
+LAG_MS: Final = 10_000
+"""A follower that is further behind is of little use: by default it sends readers to the leader (max_lag)."""
+
+SKEW_MS: Final = 500
+"""Keys expire by the leader's clock: by so much earlier or later after a change of leader."""
+
 MEMORY_SHARE: Final = 1.25
 """Beyond the limit: what Python and its libraries keep free counts, too."""
 
@@ -45,6 +51,7 @@ def warnings_of(server: Mapping[str, Any]) -> list[Finding]:
         found.append(Finding("stopped", f"writers wait: {stall['reason']}"))
     if stall["delay_seconds"]:
         found.append(Finding("slowed", f"writers are slowed: {stall['reason']}"))
+    found += _warnings_of_replica(server["replica"])
     if clients["connected"] > FULL_SHARE * clients["maximum"]:
         found.append(Finding("clients", f"{clients['connected']} clients of at most {clients['maximum']} (maxclients)"))
     if clients["buffered_bytes"] > FULL_SHARE * clients["buffers_limit_bytes"]:
@@ -59,4 +66,21 @@ def warnings_of(server: Mapping[str, Any]) -> list[Finding]:
         found.append(Finding("save", "the last save or backup failed: the log says why"))
     if not saving["is_last_compaction_good"]:
         found.append(Finding("compaction", "the last compaction on demand failed: the log says why"))
+    return found
+
+
+def _warnings_of_replica(replica: Mapping[str, Any]) -> list[Finding]:
+    """replica: `replica` of the figures; empty: it is none."""
+    if not replica:
+        return []
+    found = []
+    voting, wanted = replica["voting_nodes"], replica["wanted_nodes"]
+    if voting < wanted:
+        found.append(Finding("forming", f"forming: {voting} of {wanted} nodes, not replicated (docs/nodes.md)"))
+    if replica["role"] == "leader" and not replica["has_lease"]:
+        found.append(Finding("lease", "it leads without a lease: etcd does not answer it, so it answers nobody"))
+    if replica["lag_ms"] > LAG_MS:
+        found.append(Finding("lag", f"it is {replica['lag_ms'] / 1000:,.0f} s behind its leader"))
+    if abs(replica["skew_ms"]) > SKEW_MS:
+        found.append(Finding("skew", f"its clock is {replica['skew_ms']} ms from its leader's: run NTP"))
     return found

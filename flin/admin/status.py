@@ -34,6 +34,15 @@ def _facts(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     server = figures["server"]
     clients, commands, memory, cpu = server["clients"], server["commands"], server["memory"], server["cpu"]
     yield "directory", f"{server['directory']}, sync {server['sync']}"
+    if replica := server["replica"]:
+        lag = f", {replica['lag_ms'] / 1000:.1f} s behind" if replica["role"] == "follower" else ""
+        yield (
+            "replica",
+            (
+                f"{replica['role']}{lag}, epoch {replica['epoch']}, entry {replica['index']:,}, "
+                f"{replica['voting_nodes']} nodes vote"
+            ),
+        )
     yield "up since", f"{server['uptime_seconds']:.0f} s"
     keys = [f"{number:,} in database {database}" for database, number in server["keyspace"]["keys"].items()]
     yield "keys", ", ".join(keys) or "none"

@@ -25,9 +25,26 @@ GOOD: dict[str, Any] = {
         },
         "clients": {"connected": 1, "maximum": 100, "buffered_bytes": 0, "buffers_limit_bytes": 1000},
         "memory": {"resident_bytes": 60 << 20, "limit_bytes": 64 << 20, "startup_bytes": 30 << 20},
+        "replica": {},
         "saving": {"is_last_save_good": True, "is_last_compaction_good": True},
     },
 }
+
+
+REPLICA: dict[str, Any] = {
+    "role": "leader",
+    "has_lease": True,
+    "voting_nodes": 3,
+    "wanted_nodes": 3,
+    "epoch": 1,
+    "index": 7,
+    "lag_ms": 0,
+    "skew_ms": 0,
+}
+
+
+def test_a_replica_that_is_well() -> None:
+    assert warnings_of(_changed("server.replica", REPLICA)["server"]) == []
 
 
 def _changed(path: str, value: Any) -> dict[str, Any]:
@@ -68,6 +85,10 @@ def test_reasons(path: str, value: Any, name: str) -> None:
         ("server.memory.resident_bytes", 111 << 20, "memory"),
         ("server.saving.is_last_save_good", False, "save"),
         ("server.saving.is_last_compaction_good", False, "compaction"),
+        ("server.replica", {**REPLICA, "voting_nodes": 1}, "forming"),
+        ("server.replica", {**REPLICA, "has_lease": False}, "lease"),
+        ("server.replica", {**REPLICA, "role": "follower", "has_lease": False, "lag_ms": 10_001}, "lag"),
+        ("server.replica", {**REPLICA, "skew_ms": -501}, "skew"),
     ],
 )
 def test_warnings(path: str, value: Any, name: str) -> None:

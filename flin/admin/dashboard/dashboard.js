@@ -268,6 +268,17 @@ function tables(now) {
     ["sends", (row) => bytes(Number(row.qbuf)), "number"],
     ["unread", (row) => bytes(Number(row.omem)), "number"],
   ], collect("server.clients.list").sort((one, other) => Number(other.omem) + Number(other.qbuf) - Number(one.omem) - Number(one.qbuf)).slice(0, 20), "nobody is connected");
+  const replicas = now.groups.filter((each) => each.server.replica?.role).map((each) => ({ ...each.server.replica, group: each.group }));
+  $("nodes").hidden = !replicas.length;
+  fill("replicas", [
+    ["group", (row) => row.group, "number"],
+    ["role", (row) => (row.role === "leader" && !row.has_lease ? "leader without a lease" : row.role), "word"],
+    ["epoch", (row) => count(row.epoch), "number"],
+    ["entry", (row) => count(row.index), "number"],
+    ["behind", (row) => (row.role === "leader" ? "–" : seconds(row.lag_ms / 1000)), "number"],
+    ["clock", (row) => seconds(Math.abs(row.skew_ms) / 1000), "number"],
+    ["nodes that vote", (row) => count(row.voting_nodes), "number"],
+  ], replicas, "");
   fill("storage", [["", (row) => row[0], ""], ["", (row) => row[1], "number"], ["", (row) => row[2], ""]], storageOf(now), "");
 }
 

@@ -341,7 +341,7 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
         keep_freed_memory(options.memory_limit)
         with Diagnostics(options, f"group {place.group}") as diagnostics:
-            store = _etcd(place)
+            store = _etcd(place, is_own=not options.etcd)
             replica = Replica(
                 options,
                 place,
@@ -386,9 +386,11 @@ def _attend(page: int, replica: Callable[[], Replica]) -> Attend:
     return lambda server, engine: line_attendant(end.dup(), answers)(server, engine)
 
 
-def _etcd(place: ReplicaPlace) -> EtcdKeyValueStore:
+def _etcd(place: ReplicaPlace, *, is_own: bool) -> EtcdKeyValueStore:
     from flin.cluster.certificates import read_certificates
     from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.etcd_channels import Access
+    from flin.cluster.etcd_channels import FOREIGN_PING_SECONDS, OWN_PING_SECONDS, Access
 
-    return EtcdKeyValueStore(place.endpoints, Access(read_certificates(place.tls) if place.tls else None))
+    certificates = read_certificates(place.tls) if place.tls else None
+    access = Access(certificates, OWN_PING_SECONDS if is_own else FOREIGN_PING_SECONDS)
+    return EtcdKeyValueStore(place.endpoints, access)

@@ -6,7 +6,9 @@ collects all tests and runs its share.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -24,7 +26,8 @@ from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
 
 # No deadline: no test asserts a time. In CI the same examples every time, so that a red run can be repeated.
-hypothesis.settings.register_profile("flin", deadline=None, print_blob=True, derandomize=in_ci())
+# Half of hypothesis's own number of examples: what a bug needs to be found is rarely seen first in the second half.
+hypothesis.settings.register_profile("flin", max_examples=50, deadline=None, print_blob=True, derandomize=in_ci())
 hypothesis.settings.load_profile("flin")
 
 
@@ -33,6 +36,11 @@ def needs_tool() -> Callable[[str], str]:
     """`needs_tool("redis-server")` gives its path or skips the test; under CI=true a missing tool is a failure."""
     return find_tool
 
+
+GC_THRESHOLD: Final = 10_000
+"""Some megabytes of objects at most. Then the collector takes 1 % of the crash tests' time instead of 5 to 10."""
+
+MOST_WORKERS: Final = 4  # some tests load the machine themselves
 
 BYTECODE: Final = ROOT / ".pytest_cache" / "bytecode"
 
@@ -58,6 +66,26 @@ def _keep_bytecode() -> None:
         sys.dont_write_bytecode = False
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait, for a server's start or end, a killed process, the disk."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + 1, MOST_WORKERS)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """In a worker of the whole suite: first another share of its modules than the other workers, so that each is
+    compiled once, not by all of them at the same time. In a clean checkout that takes twelve seconds."""
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is None or not _whole_suite(session.config):
+        return
+    first, step = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for path in sorted((ROOT / "tests").rglob("test_*.py"))[first::step]:
+        # One that fails or skips here does it again where it is collected, and is reported.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that the workers end together."""
     items.sort(key=_seconds, reverse=True)
@@ -70,9 +98,11 @@ def _seconds(item: pytest.Item) -> float:
 
 
 def pytest_collection_finish() -> None:
-    """What all tests share is hidden from the garbage collector: to walk over it costs half a second."""
+    """What all tests share is hidden from the garbage collector: to walk over it costs half a second. It runs after
+    more new objects than the default of 700: simulated disks and databases live for a whole test, and are many."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 @pytest.fixture(scope="session")

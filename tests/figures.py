@@ -21,10 +21,10 @@ CAUGHT: Final = "seeded bugs caught"
 BITS: Final = "bits turned over"
 
 LEAST: Final = {
-    "ordinary": {STATES: 20_000, RECOVERIES: 2_000, FAILED_CALLS: 1_000, KILLS: 5, CAUGHT: 8, BITS: 2_500},
-    "slow": {STATES: 100_000, RECOVERIES: 10_000, FAILED_CALLS: 5_000, KILLS: 20, CAUGHT: 40, BITS: 10_000},
+    "ordinary": {STATES: 8_000, RECOVERIES: 1_000, FAILED_CALLS: 800, KILLS: 5, CAUGHT: 8, BITS: 1_250},
+    "slow": {STATES: 60_000, RECOVERIES: 6_000, FAILED_CALLS: 4_000, KILLS: 20, CAUGHT: 40, BITS: 10_000},
 }
-"""The minimum by suite. Bits: every 32nd and every 8th of the files of tests/engine/damage.py, which have some
+"""The minimum by suite. Bits: every 64th and every 8th of the files of tests/engine/damage.py, which have some
 87,000."""
 
 

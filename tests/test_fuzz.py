@@ -20,7 +20,7 @@ from tests.source import ROOT
 from tests.tool import needs_tool
 
 SURFACES = surfaces()
-SLOW_INPUTS = {"commands": 10_000, "config": 2000, "lua_values": 3_000}  # the others: twice as many, in less time
+SLOW_INPUTS = {"commands": 4_000, "config": 1000, "lua_values": 1_500}  # the others: twice as many, in less time
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,13 +47,13 @@ def test_corpus(path: Path) -> None:
 
 @pytest.mark.parametrize("name", SURFACES)
 def test_new_inputs(name: str) -> None:
-    _search(name, 300)
+    _search(name, 100)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SURFACES)
 def test_many_new_inputs(name: str) -> None:
-    _search(name, SLOW_INPUTS.get(name, 20_000))
+    _search(name, SLOW_INPUTS.get(name, 8_000))
 
 
 @pytest.mark.parametrize("name", [*SURFACES, "damage"])

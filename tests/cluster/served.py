@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from flin.net.cluster.slots import slot_of
 from flin.testing.process import PATIENCE_SECONDS, children, wait_until
@@ -51,7 +53,13 @@ class Served:
         return found
 
     def client(self, number: int = 0) -> redis.Redis:
-        return redis.Redis(port=self.ports[number], socket_timeout=PATIENCE_SECONDS, decode_responses=True)
+        """It tries again at once, while redis-py's own retries wait for seconds in all."""
+        return redis.Redis(
+            port=self.ports[number],
+            socket_timeout=PATIENCE_SECONDS,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 3),
+        )
 
     def wait_until_logged(self, pattern: str, times: int = 1) -> None:
         wait_until(lambda: len(re.findall(pattern, self.program.printed())) >= times, pattern)

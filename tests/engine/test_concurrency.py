@@ -12,7 +12,7 @@ import pytest
 
 from flin.engine import Engine
 
-WRITES = 6000  # by each writer: with the smallest memory limit some twenty flushes and several compactions
+WRITES = 3000  # by each writer: with the smallest memory limit some ten flushes and several compactions
 KEYS = 40  # of each writer, so that each is overwritten in every generation
 
 

@@ -14,8 +14,9 @@ from tests.figures import FAILED_CALLS, Figures
 @pytest.mark.parametrize(
     "past", [pytest.param(past, id=past.name, marks=[pytest.mark.slow] * past.is_slow) for past in CORPUS]
 )
-def test_past_failure(past: Past, figures: Figures) -> None:
-    checker = CrashChecker(past.setup, limit=8)
+@pytest.mark.parametrize("second_every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_past_failure(past: Past, second_every: int, figures: Figures) -> None:
+    checker = CrashChecker(past.setup, limit=8, second_every=second_every)
     if past.fault:
         for run in every_failure(past.setup, past.workload, KINDS[past.fault]):
             check_failed(run, checker, past.name)

@@ -32,7 +32,7 @@ from tests.figures import BITS, Figures
 
 @pytest.mark.parametrize("name", SCENES)
 def test_flipped_bits(name: str, figures: Figures) -> None:
-    outcomes = flip(name, 32)
+    outcomes = flip(name, 64)
     figures.add(BITS, outcomes.total())
     assert outcomes["open"] > 10
 
@@ -48,7 +48,7 @@ def test_more_flipped_bits(name: str, figures: Figures) -> None:
 @pytest.mark.parametrize("name", [*SCENES, *LONG_SCENES])
 def test_stretches(name: str) -> None:
     """Stretches of every length and place: anything left that vouches for a sync is believed."""
-    outcomes = stretch(name, 512 if name in LONG_SCENES else 96)
+    outcomes = stretch(name, 1024 if name in LONG_SCENES else 192)
     assert outcomes["open"] > 10
 
 

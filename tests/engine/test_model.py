@@ -521,13 +521,13 @@ def _machine(
 
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
 def test_engine_is_a_dict(shards: int) -> None:
-    few = settings(max_examples=25 if shards == 1 else 10, stateful_step_count=40)
+    few = settings(max_examples=12 if shards == 1 else 6, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards), settings=few)
 
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_engine_is_a_dict_while_threads_flush_and_merge(shards: int) -> None:
-    few = settings(max_examples=10, stateful_step_count=40)
+    few = settings(max_examples=6, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards, "thread"), settings=few)
 
 
@@ -544,13 +544,13 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_engine_is_a_dict_whose_values_lie_in_value_files(shards: int, kept: None) -> None:
-    few = settings(max_examples=15, stateful_step_count=40)
+    few = settings(max_examples=8, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards, value_threshold=8), settings=few)
 
 
 def test_engine_is_a_dict_whose_values_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(value_segments, "LEAST_SHARE", 0.0)
-    few = settings(max_examples=15, stateful_step_count=40)
+    few = settings(max_examples=8, stateful_step_count=40)
     run_state_machine_as_test(_machine(1, value_threshold=8), settings=few)
 
 

@@ -21,7 +21,6 @@ from tests.engine.hunts import (
     moved_files,
     past_failures,
     replicated_workloads,
-    running_workloads,
     short_workloads,
     turned_bits,
     unsynced_workloads,
@@ -72,7 +71,7 @@ ELSEWHERE: Final[frozenset[Hunt]] = frozenset(
 """On the correct engine they are tests of their own: in test_crash, test_crash_corpus, test_crash_replicas, test_faults
 and test_damage."""
 
-ALWAYS: Final[frozenset[Hunt]] = frozenset((running_workloads, layered_workloads))
+ALWAYS: Final[frozenset[Hunt]] = frozenset((layered_workloads,))
 
 
 @pytest.mark.parametrize(

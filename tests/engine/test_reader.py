@@ -45,12 +45,11 @@ def same(reader: Engine, writer: Engine) -> None:
     assert [reader.get(key) for key, _ in expected] == [value for _, value in expected]
 
 
-@pytest.mark.parametrize("window_bytes", [0, 4096])
 @pytest.mark.parametrize(
-    ("shards", "value_threshold", "key"),
-    [(1, 0, None), (4, 0, None), (1, 64, None), (4, 64, None), (1, 64, KEY), (4, 0, KEY)],
+    ("window_bytes", "shards", "value_threshold", "key"),
+    [(0, 1, 0, None), (4096, 4, 0, None), (4096, 1, 64, None), (0, 4, 64, None), (4096, 1, 64, KEY), (0, 4, 0, KEY)],
 )
-def test_a_reader_follows(shards: int, window_bytes: int, value_threshold: int, key: bytes | None) -> None:
+def test_a_reader_follows(window_bytes: int, shards: int, value_threshold: int, key: bytes | None) -> None:
     """Through flushes, merges and segments, value files included; also of an encrypted database."""
     disk = SimulatedDisk(window_bytes=window_bytes)
     writer = opened(disk, shards=shards, value_threshold=value_threshold, encryption_key=key)

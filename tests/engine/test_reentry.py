@@ -35,7 +35,7 @@ from tests.source import ROOT, python_files, tree_of
 
 PROMPTLY = 60.0
 
-INTRUSIONS = 300
+INTRUSIONS = 120
 """About how many there are in one call; six times as many in the slow part, if a call comes to so many lines."""
 
 VERIFY_EVERY = 20

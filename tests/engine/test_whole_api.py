@@ -35,7 +35,7 @@ def test_a_few_examples() -> None:
 
 @pytest.mark.slow
 def test_more_examples() -> None:
-    whole_api.run(60, 50)
+    whole_api.run(25, 50)
 
 
 def test_every_call_is_in_the_machine() -> None:

@@ -13,7 +13,7 @@ from itertools import groupby
 from tests.net.generator import OPTIONS, PLAIN, QUEUEABLE, TRANSACTIONS, Burst, Comparison, Generator, Kind, Request
 from tests.net.raw_client import Raw, RawClient
 
-MIN_OF_EACH = 50
+MIN_OF_EACH = 30
 """Requests per command and kind that the random runs of a suite must hold."""
 
 _NEAR = 600_000

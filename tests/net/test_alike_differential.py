@@ -19,7 +19,7 @@ from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread
 from tests.net.wire.test_columns_of_collections import ELEMENTS, FORMS, KEYS, pipeline
 
-ROUNDS = 4000
+ROUNDS = 2000
 
 
 @pytest.fixture(params=[(64, 16384), (3, 16384), (3, 0)], ids=["packed", "whole", "spread"])
@@ -79,4 +79,4 @@ def test_alike_pipelines(flin_port: int, redis_port: int, protocol: int, monkeyp
     for name in FORMS:
         command = find(name)
         assert command is not None
-        assert command.batch is None or run[name] > 20, (name, run)
+        assert command.batch is None or run[name] > 8, (name, run)

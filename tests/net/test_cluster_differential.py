@@ -21,7 +21,7 @@ from tests.net.redis_cluster import HALF, running_cluster
 from tests.net.scenes import compare
 from tests.net.serving import ServerThread
 
-EACH = 8
+EACH = 4
 """Requests of each command and kind in a run: 6,000 in all."""
 
 
@@ -80,7 +80,7 @@ def test_random_requests(topology: Topology, store: str, protocol: int) -> None:
         requests = [
             *in_slots(schedule(protocol, EACH, protocol), TAGS),
             *comparable(schedule(protocol + 1, EACH // 2, protocol)),  # keys of any slots
-            *in_slots(focused(list(PLAIN), protocol, 2000, protocol), [OWN]),
+            *in_slots(focused(list(PLAIN), protocol, 1000, protocol), [OWN]),
         ]
         found = list(pair.differences(requests))
         assert pair.ends["run"], pair.ends

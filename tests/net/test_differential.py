@@ -40,16 +40,16 @@ from tests.rdb.values import sealed
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
-REQUESTS = 25_000  # of each slow run of one type
-HASH_REQUESTS = 5_000
-HYPERLOGLOG_REQUESTS = 2_000
-LIST_REQUESTS = 5_000
-SET_REQUESTS = 4_000
-TEXT_REQUESTS = 6_000
-GEO_REQUESTS = 2_000
-SORTED_SET_REQUESTS = 8_000
-STREAM_REQUESTS = 7_000
-KEY_REQUESTS = 3_000
+REQUESTS = 12_000  # of each slow run of one type
+HASH_REQUESTS = 3_000
+HYPERLOGLOG_REQUESTS = 1_200
+LIST_REQUESTS = 3_000
+SET_REQUESTS = 2_400
+TEXT_REQUESTS = 3_600
+GEO_REQUESTS = 1_200
+SORTED_SET_REQUESTS = 4_800
+STREAM_REQUESTS = 4_200
+KEY_REQUESTS = 1_800
 SEEDS = range(int(os.environ.get("FLIN_DIFFERENTIAL_SEEDS", "1")))
 """Of the slow runs, which have minutes: more are a command in docs/redis-differences.md."""
 

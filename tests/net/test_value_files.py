@@ -84,7 +84,7 @@ def test_commands_of_all_kinds(compare: Compare, protocol: int) -> None:
 def test_collections_in_pieces(compare: Compare, names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MAX_PACKED_ELEMENTS", 4), ("MAX_WHOLE", 7)):
         monkeypatch.setattr(sizes, name, value)
-    assert compare(focused([*names, *BESIDE], SEED, 800), 3) == []
+    assert compare(focused([*names, *BESIDE], SEED, 400), 3) == []
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_the_same_strings_after_every_command(redis: RawClient, sparse_max_bytes
         ours = HyperLogLog()
         ours.make_stale()
         redis.call(b"PFADD", b"h")
-        for _ in range(100):
+        for _ in range(40):
             elements = [chance.randbytes(chance.randrange(30)) for _ in range(chance.randrange(size + 1))]
             added = redis.call(b"PFADD", b"h", *elements)
             assert added.payload == b"%d" % ours.add(elements, sparse_max_bytes)
@@ -86,7 +86,7 @@ def test_all_registers_of_sixty_thousand(redis: RawClient) -> None:
 
 def test_the_same_merges(redis: RawClient, sparse_max_bytes: int) -> None:
     chance = random.Random(sparse_max_bytes)
-    for _ in range(40):
+    for _ in range(15):
         ours = []
         keys = [b"h%d" % number for number in range(3)]
         redis.call(b"DEL", *keys)

@@ -221,7 +221,7 @@ BOTH = pytest.mark.parametrize(("packed", "near"), [(4, 2), (1, 256)])
 
 @BOTH
 def test_lists(packed: int, near: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(60, monkeypatch, packed, near)
+    run(30, monkeypatch, packed, near)
 
 
 @pytest.mark.slow

@@ -16,8 +16,7 @@ from flin.testing.lane import Lanes, Violation, commit_of, counter_key, counter_
 from tests.figures import KILLS, Figures
 
 ROTATED = [
-    ("always", "embedded", "parent"), ("interval", "served", "parent"), ("never", "embedded", "both"),
-    ("always", "served", "both"), ("interval", "embedded", "helper"),
+    ("never", "embedded", "parent"), ("always", "served", "both"), ("interval", "embedded", "helper"),
 ]  # fmt: skip
 """Each sync mode, mode and victim is among them; the slow test has every combination."""
 

@@ -12,7 +12,7 @@ import pytest
 from flin.testing import soak
 from flin.testing.soak import EXTRA_DESCRIPTORS, EXTRA_FILES, EXTRA_MIB, Soak
 
-SOAK_SECONDS = float(os.environ.get("FLIN_SOAK_SECONDS", "240"))
+SOAK_SECONDS = float(os.environ.get("FLIN_SOAK_SECONDS", "180"))
 """The time of the slow test. The faults that it is made for show by then: memory held by objects that only a full run
 of the garbage collector frees."""
 
@@ -23,13 +23,13 @@ def _run(tmp_path: Path, seconds: float) -> tuple[int, str]:
 
 
 def test_a_moment_of_it(tmp_path: Path) -> None:
-    code, said = _run(tmp_path, 2)
+    code, said = _run(tmp_path, 1)
     assert code == 0, said
     assert int(re.match(r"(\d+) commands", said)[1]) > 100  # type: ignore[index]
 
 
 @pytest.mark.slow
-@pytest.mark.long(240)
+@pytest.mark.long(180)
 def test_minutes_of_it(tmp_path: Path) -> None:
     code, said = _run(tmp_path, SOAK_SECONDS)
     assert code == 0, said

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from flin.testing import ServedError, served
 from flin.testing.process import is_alive, wait_until
@@ -97,7 +99,8 @@ def test_it_tells_that_the_server_died() -> None:
         os.kill(server.pid, signal.SIGKILL)
     with pytest.raises(ZeroDivisionError), served() as server:  # a test's own error comes before it
         os.kill(server.pid, signal.SIGKILL // (server.port - server.port))
-    with served() as server, redis.Redis.from_url(server.url) as client:
+    at_once = Retry(NoBackoff(), 0)  # instead of redis-py's own, which waits for seconds
+    with served() as server, redis.Redis.from_url(server.url, retry=at_once) as client:
         client.shutdown()
 
 

@@ -39,19 +39,20 @@ def test_a_crash_at_every_call(shards: int, threshold: int, figures: Figures) ->
         setup = EngineSetup(sync, shards, value_threshold=threshold)
         checker = CrashChecker(setup, limit=2, second_every=9)
         run = WorkloadRun(setup).run(AHEAD)
-        for crash_point in run.crash_points[:: 1 if shards == 1 else 3]:
+        for crash_point in run.crash_points[:: 2 if shards == 1 else 6]:
             checker.check(crash_point, f"flushes ahead, {sync}, {shards} shards, values from {threshold} on")
         figures.checked(checker)
-        assert checker.states > 30
+        assert checker.states > 15
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_call_fails(kind: str, figures: Figures) -> None:
+@pytest.mark.parametrize(("first", "kind"), list(enumerate(KINDS)))
+def test_each_call_fails(first: int, kind: str, figures: Figures) -> None:
+    """Every fourth, from another one on for each kind: the slow suite's hunt `flushes_ahead` takes them all."""
     setup = EngineSetup("interval", value_threshold=8)
     checker = CrashChecker(setup, limit=1, second_crashes=0)
-    for number, run in enumerate(every_failure(setup, FAILING_AHEAD, KINDS[kind])):
+    for number, run in enumerate(every_failure(setup, FAILING_AHEAD, KINDS[kind], first % 4, 4)):
         figures.add(FAILED_CALLS, 1)
-        check_failed(run, checker, f"{kind}, call {number}", no_files=True)
+        check_failed(run, checker, f"{kind}, call {first % 4 + 4 * number}", no_files=True)
 
 
 def sealed_three(disk: SimulatedDisk, runner: str = "inline") -> Engine:

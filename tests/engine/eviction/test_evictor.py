@@ -159,12 +159,12 @@ def test_an_eviction_is_a_delete_to_everybody(open_limited: OpenEngine) -> None:
 def test_a_crash_finds_whole_values_and_an_exact_count(open_limited: OpenEngine, crash_model: CrashModel) -> None:
     disk = SimulatedDisk()
     db = open_limited(fs=disk)
-    fill(db, 0, 6000)
+    fill(db, 0, 4000)
     clone = after_crash(disk, crash_model, Random(1).randrange)
     again = open_limited(fs=clone)
     assert {*again.values()} <= {VALUE}
     assert len(again) == len([*again.keys()])
-    fill(again, 6000, 12_000)
+    fill(again, 4000, 7000)
     assert data_bytes(again) < LIMIT * 5 // 4
     assert again.verify() == []
 

@@ -257,14 +257,14 @@ def run(examples: int, packed: int, whole: int, patch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("packed", "whole"), LIMITS)
 def test_objects_over_an_engine(packed: int, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(60, packed, whole, monkeypatch)
+    run(30, packed, whole, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.long(36)
+@pytest.mark.long(17)
 @pytest.mark.parametrize(("packed", "whole"), LIMITS)
 def test_many_objects_over_an_engine(packed: int, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(1500, packed, whole, monkeypatch)
+    run(700, packed, whole, monkeypatch)
 
 
 # Versions.

@@ -116,7 +116,7 @@ def run(examples: int) -> None:
 
 def test_strings_over_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     small_limits(monkeypatch)
-    run(60)
+    run(30)
 
 
 @pytest.mark.slow

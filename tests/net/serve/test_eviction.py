@@ -79,8 +79,9 @@ def test_the_data_stays_near_the_limit(serve: Serve, policy: str) -> None:
     assert evicted(client) < 1000
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "volatile-lru"])
-@pytest.mark.parametrize("way", ["alone", "in pipelines", "in MGET"])
+@pytest.mark.parametrize(
+    ("policy", "way"), [("allkeys-lru", "alone"), ("allkeys-lfu", "in pipelines"), ("volatile-lru", "in MGET")]
+)
 def test_what_is_read_stays(serve: Serve, policy: str, way: str) -> None:
     client = serve(policy)
     hot = [b"%08d" % number for number in range(100)]

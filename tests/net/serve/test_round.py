@@ -558,7 +558,7 @@ def test_layouts_of_large_rounds_are_small() -> None:
 # What is answered is there, and what is refused is not, wherever the batches end.
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_batches_that_are_refused_in_the_middle_of_rounds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     source = random.Random(seed)
     for module in (pending, rounds):
@@ -671,7 +671,7 @@ def _chunk(source: random.Random) -> list[list[bytes]]:
     return [_request(source) for _ in range(source.randrange(1, 4))]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(15))
 def test_some_order_of_the_chunks_explains_each_round(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the engine refuses the batch: those that fail have never been."""
     source = random.Random(seed)

@@ -154,7 +154,7 @@ def test_these_pipelines_reach_the_batch_forms(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("packed", "whole"), [(64, 16384), (3, 16384), (3, 0)], ids=["packed", "whole", "spread"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_they_do_what_the_requests_do_one_by_one(
     packed: int, whole: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

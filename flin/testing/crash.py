@@ -5,6 +5,8 @@
 Each seed is one workload in one setup. Most workloads are crashed at chosen crash points in every way
 (crash_checker.py). In every eighth one the n-th call fails, for one n after the other (faulty.py). A violation ends the
 run, which prints the command that replays it, and the shortened workload as Python.
+
+With `--replicas` they are workloads of replicas, among whose operations others lead (replicating.py).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Final, TextIO
 from flin.testing.crash_checker import CrashChecker
 from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.operation import Crash, Draw, Refused, Replace
+from flin.testing.replicating import crash_replicas
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun, described
 
 OPERATIONS: Final = 24
@@ -106,6 +109,17 @@ def run_seed(seed: int) -> Tally:
     return tally
 
 
+def run_replica_seed(seed: int) -> Tally:
+    """What `run_seed` does, of a replica."""
+    tally = Tally(workloads=1)
+    try:
+        checker = crash_replicas(seed, MOMENTS, _SEEN)
+        tally.states, tally.recoveries = checker.found, checker.during_recovery
+    except Exception as error:  # whatever it is: it must not get lost between processes
+        tally.violation = f"{type(error).__name__}: {error}"
+    return tally
+
+
 def _crash(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
     run = WorkloadRun(case.setup, every=case.every).run(case.workload)
@@ -177,7 +191,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
         total.faults += tally.faults
         now = time.monotonic()
         if tally.violation:
-            _tell_violation(seed, tally.violation, out)
+            _tell_violation(seed, tally.violation, out, replicas=options.replicas)
             return 1
         if now - told >= PROGRESS_SECONDS:
             told = now
@@ -204,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first workload (default 0)")
     parser.add_argument("--workloads", type=int, help="run this number of workloads, however long it takes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--replicas", action="store_true", help="workloads of replicas")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
     return parser
 
@@ -211,10 +226,11 @@ def _parser() -> argparse.ArgumentParser:
 def _tallies(options: argparse.Namespace) -> Iterator[tuple[int, Tally]]:
     """Seed after seed, in parallel, until the time is over."""
     deadline = time.monotonic() + options.seconds
+    run = run_replica_seed if options.replicas else run_seed
     seeds = range(options.seed, options.seed + (options.workloads or sys.maxsize - options.seed))
     if options.jobs == 1 or len(seeds) == 1:
         for seed in seeds:
-            yield seed, run_seed(seed)
+            yield seed, run(seed)
             if time.monotonic() > deadline and not options.workloads:
                 return
         return
@@ -222,7 +238,7 @@ def _tallies(options: argparse.Namespace) -> Iterator[tuple[int, Tally]]:
     with context.Pool(options.jobs) as pool:
         waiting = []
         for seed in seeds:
-            waiting.append((seed, pool.apply_async(run_seed, (seed,))))
+            waiting.append((seed, pool.apply_async(run, (seed,))))
             if len(waiting) >= 4 * options.jobs:
                 first, result = waiting.pop(0)
                 yield first, result.get()
@@ -239,9 +255,12 @@ def _line(total: Tally, states: int, seconds: float) -> str:
     )
 
 
-def _tell_violation(seed: int, violation: str, out: TextIO) -> None:
+def _tell_violation(seed: int, violation: str, out: TextIO, *, replicas: bool) -> None:
     print(f"VIOLATION\n{violation}\n", file=out)
-    print(f"replay it:  python -m flin.testing.crash --workloads 1 --seed {seed}", file=out, flush=True)
+    kind = " --replicas" if replicas else ""
+    print(f"replay it:  python -m flin.testing.crash{kind} --workloads 1 --seed {seed}", file=out, flush=True)
+    if replicas:
+        return
     case = case_of(seed)
     print(f"shortened:  {case.setup!r}\n            {described(shortened(case))}", file=out)
 

@@ -91,6 +91,20 @@ def test_a_seed_is_counted(seed: int) -> None:
     assert len(tally.states) == len(set(tally.states)) > 0
 
 
+def test_workloads_of_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--replicas", "--workloads", "1", "--jobs", "1", "--seed", "1"]
+    assert main(arguments, told := io.StringIO()) == 0
+    assert "1 workloads" in told.getvalue()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a replica differs")
+
+    monkeypatch.setattr(crash, "crash_replicas", fail)
+    assert main(arguments, told := io.StringIO()) == 1
+    assert "a replica differs" in told.getvalue()
+    assert "replay it:  python -m flin.testing.crash --replicas --workloads 1 --seed 1\n" in told.getvalue()
+
+
 def _forget_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
     def sync(self: Any, position: int) -> None:
         self.synced = max(self.synced, position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from random import Random
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from flin.engine.memtable import Memtable
 from flin.engine.replication import FrameRun
 from flin.engine.wal import frames
 from flin.engine.wal.frame_run import decode_run
+from flin.engine.wal.frames import SegmentHeader, ValidFrames
 from flin.engine.wal.teed_writer import MAX_FRAME_BYTES, TeedWalWriter
 from flin.errors import CorruptionError, LimitError, StorageError
 from flin.testing import Fault, SimulatedDisk
@@ -73,6 +75,43 @@ def test_frames_that_never_counted_are_left_out() -> None:
     writer.put(b"a", b"3")
     (run,) = writer.frames.take()
     assert decode_run(run) == ({b"a": b"3"}, ())
+
+
+def _operations(run: FrameRun) -> int:
+    valid = ValidFrames(
+        run.data, SegmentHeader(b"", 0, run.salt, run.position, run.sequence, 0, 0, 0), 0, len(run.data)
+    )
+    assert list(valid)
+    assert valid.end == len(run.data)
+    return valid.operations
+
+
+def test_one_thread_takes_while_another_writes() -> None:
+    """What was taken up to a position that was read before holds all that was committed by then."""
+    writer = _writer(SimulatedDisk(window_bytes=4096))
+    committed = 0
+    ended = Event()
+
+    def write() -> None:
+        nonlocal committed
+        for number in range(3000):
+            writer.put(b"%d" % (number % 7), b"%d" % number)
+            committed = number + 1
+            if number % 100 == 0:
+                writer.end_segment()
+        ended.set()
+
+    thread = Thread(target=write)
+    thread.start()
+    taken = 0
+    while taken < 3000:
+        was_ended, least = ended.is_set(), committed
+        for run in writer.frames.take():
+            assert run.sequence == 7 + taken
+            taken += _operations(run)
+        assert taken >= least
+        assert taken == 3000 or not was_ended
+    thread.join()
 
 
 class Interrupt(BaseException):

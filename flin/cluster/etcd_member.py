@@ -64,7 +64,10 @@ LAST_PAUSE_SECONDS: Final = 15.0
 """Before it is started again: each pause is twice the one before, till it has run for longer than the last."""
 
 MAX_LOG_BYTES: Final = 16 << 20
-"""How large etcd.log may be, before a start moves it to etcd.log.1."""
+"""How large etcd.log may be, before it is moved to etcd.log.1."""
+
+LOG_SECONDS: Final = 60.0
+"""Between two looks at its size."""
 
 TOLD_LINES: Final = 3
 TAKEN_SECONDS: Final = 3.0
@@ -219,6 +222,7 @@ class EtcdMember:
             self._await_port(port)
         deadline = time.monotonic() + timeout
         self._keeper.start()
+        threading.Thread(target=self._bound_log, name="etcd log", daemon=True).start()
         access = Access(self.options.certificates)
         with closing(Channels([self.options.client_endpoint], access)) as channels:
             while not self._answers(EtcdMaintenance(channels)) and time.monotonic() < deadline:
@@ -285,9 +289,7 @@ class EtcdMember:
 
     def _run(self) -> str:
         """From a start to the end: how that came."""
-        log = self.options.directory / "etcd.log"
-        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+        log = self._log
         command = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), self._path]
         with log.open("ab") as output, self._lock:
             self._log_start = output.tell()
@@ -308,9 +310,27 @@ class EtcdMember:
 
     _log_start: int = 0
 
+    @property
+    def _log(self) -> Path:
+        return self.options.directory / "etcd.log"
+
+    def _bound_log(self) -> None:
+        """etcd has the file open, and appends: so what is there is copied, then cut off."""
+        while not self._ending.wait(LOG_SECONDS):
+            try:
+                self.cut_log()
+            except OSError as error:
+                logger.warning("cannot move %s: %s", self._log, error.strerror)
+
+    def cut_log(self) -> None:
+        if self._log.stat().st_size > MAX_LOG_BYTES:
+            shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
+            os.truncate(self._log, 0)
+            self._log_start = 0
+
     def _last_words(self) -> str:
         """What it has said last, since it was started."""
-        log = self.options.directory / "etcd.log"
+        log = self._log
         try:
             with log.open("rb") as file:
                 file.seek(max(self._log_start, log.stat().st_size - 65536))

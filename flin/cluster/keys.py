@@ -165,7 +165,7 @@ class RoomValue(_Value):
 
     what = "room"
     used_share: float = 0.0
-    """How much of its quota etcd uses. Leaders slow their writers by it (log_bounds.append_delay)."""
+    """How much of its quota etcd uses; 0: less than NOTICE_SHARE (log_bounds.py). Leaders slow their writers by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,7 @@ class LogKeeper:
 
     def _tell_leaders(self, room: Room, found: SlotMap) -> None:
         """How full it is, so that they slow their writers: while that changes anything."""
-        share = round(room.fullness, 2) if room.fullness >= ALARM_SHARE else 0.0
+        share = round(room.fullness, 2) if room.fullness >= NOTICE_SHARE else 0.0
         if share != found.room.used_share and not room.is_full:
             put = Put(self._keys.room, RoomValue(share).encode())
             self._store.txn((), [put], timeout=TIMEOUT_SECONDS)

@@ -56,6 +56,7 @@ class WorkerRole:
             index=self._log.index,
             lag_ms=0 if self.is_leading else self._lag_ms(),
             skew_ms=self.skew_ms,
+            etcd_used_share=found.room.used_share,
             followers=followers if self.is_leading else {},
         )
 

@@ -49,8 +49,9 @@ def test_flags_by_version(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_it_comes_back_and_ends(tmp_path: Path) -> None:
+def test_it_comes_back_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = member_options(tmp_path)
+    from flin.cluster import etcd_member
     from flin.cluster.etcd import EtcdKeyValueStore
     from flin.cluster.etcd_member import EtcdMember
     from flin.cluster.key_value import Put, Unavailable
@@ -76,7 +77,13 @@ def test_it_comes_back_and_ends(tmp_path: Path) -> None:
     member.stop()
     member.stop()
     assert member.pid is None
-    assert (tmp_path / "one" / "etcd.log").exists()
+    log = tmp_path / "one" / "etcd.log"
+    said = log.read_text()
+    member.cut_log()
+    assert log.read_text() == said
+    monkeypatch.setattr(etcd_member, "MAX_LOG_BYTES", 1)
+    member.cut_log()
+    assert (log.read_text(), (tmp_path / "one" / "etcd.log.1").read_text()) == ("", said)
     with pytest.raises(Unavailable):
         store.get(b"k", timeout=TIMEOUT)
     store.close()

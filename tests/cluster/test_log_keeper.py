@@ -137,7 +137,7 @@ def test_what_an_operator_is_told(caplog: pytest.LogCaptureFixture) -> None:
         "etcd uses 85% of its quota of 4096 MiB",
         "",
     ]
-    assert shares == [0, 0, 0, 0.85, 0]
+    assert shares == [0, 0.5, 0.75, 0.85, 0]
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
 
 

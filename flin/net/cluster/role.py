@@ -30,6 +30,8 @@ class ReplicaFigures:
     """How old what a follower shows may be; a leader's is 0."""
     skew_ms: int = 0
     """How far this machine's clock is from that of the leader, or of the follower farthest from it."""
+    etcd_used_share: float = 0.0
+    """How much of its quota etcd uses; told from one half on."""
     followers: Mapping[str, int] = field(default_factory=dict)
     """For each follower's id the entry up to which it has everything in tables, as last told."""
 

@@ -78,6 +78,7 @@ def replica_figures(role: ReplicaRole, gate: SlotGate) -> dict[str, object]:
         "cluster_log_index": figures.index,
         "cluster_lag_ms": figures.lag_ms,
         "cluster_clock_skew_ms": figures.skew_ms,
+        "cluster_etcd_used_share": figures.etcd_used_share,
         "cluster_has_lease": int(role.is_leading and role.has_lease()),
     }
 

@@ -18,11 +18,14 @@ REMEMBERED_SECONDS: Final = 60.0
 FREE_SHARE: Final = 0.1
 """Below a tenth of the disk: what file systems themselves keep back (ext4: 5 %) is near, and they slow down."""
 
+ETCD_SHARE: Final = 0.8
+"""From here on leaders slow their writers (cluster/log_bounds.py)."""
+
 MERGES: Final = 2
 """A merge writes its output before its inputs go, and two may run."""
 
 
-ALARMS: Final = ("read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock")
+ALARMS: Final = ("read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock", "etcd")
 """The names of all that there can be."""
 
 
@@ -44,6 +47,8 @@ class Vitals:
     seconds_since_helper_death: float | None = None
     clock_jump_ms: int = 0
     seconds_since_clock_jump: float | None = None
+    etcd_used_share: float = 0.0
+    """A replica's: how much of its quota etcd uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,14 @@ def alarms_of(vitals: Vitals, directory: str) -> list[Alarm]:
                 "clock",
                 f"the wall clock jumped by {vitals.clock_jump_ms / 1000:+.1f} s: keys expire by it, so much sooner or "
                 "later. Look at the time service (chronyc tracking, timedatectl)",
+            )
+        )
+    if vitals.etcd_used_share >= ETCD_SHARE:
+        found.append(
+            Alarm(
+                "etcd",
+                f"etcd uses {vitals.etcd_used_share:.0%} of its quota, so writers are slowed. Mostly a replica is "
+                "away, and the log is kept for it. Start it, or give it up (flin cluster leave); see docs/etcd.md",
             )
         )
     return found

@@ -135,6 +135,7 @@ class Watchman:
             helper_failure=background.get("last_failure", ""),
             seconds_since_helper_death=None if self._died_at is None else now - self._died_at,
             clock_jump_ms=self._jump_ms,
+            etcd_used_share=0.0 if self._services.role is None else self._services.role.figures().etcd_used_share,
             seconds_since_clock_jump=None if self._jumped_at is None else now - self._jumped_at,
         )
 

@@ -26,7 +26,9 @@ from tests.net.fake_store import FakeStore
 from tests.net.role import FOLLOWER, LEADER, NODES, FakeRole, following
 from tests.net.serving import HandlerClient, ServerThread
 
-FIGURES = ReplicaFigures(voting_nodes=3, epoch=7, index=90, lag_ms=20, skew_ms=3, followers={FOLLOWER.id: 80})
+FIGURES = ReplicaFigures(
+    voting_nodes=3, epoch=7, index=90, lag_ms=20, skew_ms=3, etcd_used_share=0.5, followers={FOLLOWER.id: 80}
+)
 
 
 def replica(role: FakeRole) -> HandlerClient:
@@ -57,6 +59,7 @@ def test_a_leader() -> None:
         "cluster_epoch:7",
         "cluster_has_lease:1",
         "cluster_clock_skew_ms:3",
+        "cluster_etcd_used_share:0.5",
     } <= {*lines(client, b"INFO", b"replication")}
     assert client.call(b"ROLE") == (
         b"*3\r\n$6\r\nmaster\r\n:90\r\n*2\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n7001\r\n$2\r\n80\r\n"

@@ -29,6 +29,7 @@ def test_nothing_is_the_matter() -> None:
         ("corruption", {"corruption": "1.sst at offset 4"}, "1.sst at offset 4. Run: flin check data"),
         ("helper", {"seconds_since_helper_death": 0.0, "helper_failure": "signal 9"}, "replaced: signal 9"),
         ("clock", {"seconds_since_clock_jump": 1.0, "clock_jump_ms": -90_500}, "jumped by -90.5 s"),
+        ("etcd", {"etcd_used_share": 0.8}, "80% of its quota"),
     ],
 )
 def test_each_state(name: str, signs: dict[str, Any], says: str) -> None:
@@ -38,9 +39,9 @@ def test_each_state(name: str, signs: dict[str, Any], says: str) -> None:
 
 
 def test_all_of_them_the_worst_first() -> None:
-    vitals = Vitals("why", "error", "stall", 60.0, "a file", 0, 1, 1, 0, "died", 1.0, 5000, 1.0)
+    vitals = Vitals("why", "error", "stall", 60.0, "a file", 0, 1, 1, 0, "died", 1.0, 5000, 1.0, 0.9)
     names = [alarm.name for alarm in alarms_of(vitals, "data")]
-    assert names == ["read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock"]
+    assert names == ["read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock", "etcd"]
 
 
 def test_moments_are_forgotten() -> None:

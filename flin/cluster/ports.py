@@ -51,10 +51,10 @@ def turn_away(sockets: Iterable[socket.socket]) -> None:
     """Nobody listens on these any more, in any process: who connects is refused, and goes elsewhere, instead of waiting
     in the queue of a worker that is not there. They stay bound, and whoever listens on them again is heard."""
     for each in sockets:
-        # On Linux a shutdown of a socket on which nobody listens fails, and is kept all the same: whatever is accepted
-        # there later would be shut down from its beginning on.
-        if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            with suppress(OSError):  # it is still bound, unless any free port was asked for
+        with suppress(OSError):  # it is closed; or still bound, unless any free port was asked for
+            # On Linux a shutdown of a socket on which nobody listens fails, and is kept all the same: whatever is
+            # accepted there later would be shut down from its beginning on.
+            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 address = each.getsockname()
                 each.shutdown(socket.SHUT_RDWR)
                 each.bind(address)

@@ -138,3 +138,4 @@ def test_sockets_that_turn_away_are_heard_again(*, explicit: bool) -> None:
                 socket.create_connection(("127.0.0.1", port))
     finally:
         made.close()
+    turn_away(made.plain)  # of a worker that will not come back its sockets are closed

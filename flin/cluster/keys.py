@@ -239,7 +239,7 @@ class AppliedValue(_Value):
     index: int
     """Entries below this number are in the replica's tables: it never needs them again."""
     start: str
-    """The worker that says so, as in LeaderValue."""
+    """The worker that says so, as in LeaderValue; empty: it has ended, and nobody can be given the group there."""
 
 
 @dataclass(frozen=True, slots=True)

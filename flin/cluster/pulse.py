@@ -15,7 +15,7 @@ from typing import Final
 from flin.cluster.key_value import KeyValueError, KeyValueStore, Put
 from flin.cluster.keys import AppliedValue
 from flin.cluster.lease import Clock
-from flin.cluster.takeover import Kind, Place, Request, Role
+from flin.cluster.takeover import APPLIED_SECONDS, Kind, Place, Request, Role
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ LOOP_SECONDS: Final = 1.0
 
 BEAT_SECONDS: Final = 0.25
 """Between two signs of the loop."""
-
-APPLIED_SECONDS: Final = 10.0
 
 
 class Pulse:
@@ -76,11 +74,12 @@ class Pulse:
         self._wake.set()
 
     def end(self) -> None:
-        """Ask nothing more. It waits for a question under way."""
-        self._has_ended = True
+        """Ask nothing more, but tell that nobody is here. It waits for a question under way. Idempotent."""
+        was_running, self._has_ended = self._thread.is_alive(), True
         self._wake.set()
-        if self._thread.is_alive():
+        if was_running:
             self._thread.join()
+            self._put_applied("")
 
     def hand_over(self, target: tuple[str, str], until: float) -> bool:
         """Give the place away, after `end`, by the same request till its outcome is known. False: it is not known by
@@ -120,7 +119,8 @@ class Pulse:
         if place.role is not role:
             self._on_change()
         if now - self._applied_at >= APPLIED_SECONDS:
-            self._put_applied(now)
+            self._put_applied(self._applied[1])
+            self._applied_at = now
         return place.pause()
 
     def _ask(self, request: Request) -> bool:
@@ -134,11 +134,9 @@ class Pulse:
         self._place.note(request, outcome, sent_at, self._clock())
         return True
 
-    def _put_applied(self, now: float) -> None:
-        key, start = self._applied
+    def _put_applied(self, start: str) -> None:
         try:
-            value = AppliedValue(self._in_tables(), start).encode()
-            self._store.txn((), (Put(key, value),), timeout=ANSWER_SECONDS)
-            self._applied_at = now
+            put = Put(self._applied[0], AppliedValue(self._in_tables(), start).encode())
+            self._store.txn((), (put,), timeout=ANSWER_SECONDS)
         except KeyValueError as error:
             logger.debug("etcd does not answer: %s", error)

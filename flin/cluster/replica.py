@@ -42,7 +42,7 @@ from flin.cluster.ports import turn_away
 from flin.cluster.pulse import BEAT_SECONDS, Pulse
 from flin.cluster.replica_role import WorkerRole
 from flin.cluster.replicated_log import Fence, ReplicatedLog
-from flin.cluster.takeover import Myself, Place, Role, target_of
+from flin.cluster.takeover import Myself, Place, Role
 from flin.cluster.worker import read_line, report, sockets_of, take_streams, watch_lifeline
 from flin.engine.engine import Engine, store_of
 from flin.engine.expiring import Expiring
@@ -108,8 +108,7 @@ class Replica:
         self._engine_options = engine_options
         keys = Keys(place.cluster)
         self.lease = Lease()
-        self._myself = Myself(place.group, place.node, place.start)
-        self.place = Place(keys, self._myself, self.lease)
+        self.place = Place(keys, Myself(place.group, place.node, place.start), self.lease)
         self._log = ReplicatedLog(store, keys, place.group)
         self.group_log = GroupLog(self._log)
         host, port, tls_port = options.cluster_announce_ip, options.port, options.tls_port or 0
@@ -123,7 +122,6 @@ class Replica:
         self.engine: Engine
         self._serving = AsyncExitStack()
         self._is_stopping = False
-        self._has_ceded = False
 
     # Life.
 
@@ -192,7 +190,7 @@ class Replica:
         try:
             await asyncio.to_thread(self.engine.close)
         except (StorageError, ReadOnlyError) as error:  # what the log does not have is lost, as its clients were told
-            if not self._has_ceded:
+            if self.place.role is not Role.ENDED:  # else it leads no more, and owes nothing
                 logger.warning("the replica is closed as it is: %s", error)
 
     # Following.
@@ -273,7 +271,7 @@ class Replica:
     async def _end_well(self) -> bool:
         """Answer what was read, append it, and hand over, if there is a leader's place to give. Whether there was."""
         place = self.place
-        target = target_of(self._myself, place.replicas, place.peers.applied, place.peers.alive(self.lease.clock()))
+        target = place.target(self.lease.clock())
         self._is_stopping = True
         if place.role is not Role.LEADING:
             return False
@@ -282,8 +280,9 @@ class Replica:
         giving_up.cancel()
         self.lease.end()
         await asyncio.to_thread(self._pulse.end)
-        self._has_ceded = True
-        if target is not None and self.group_log.failed is None and place.role is Role.LEADING:
+        if target is None:
+            logger.warning("leaves the group without a leader: no other replica has just shown itself")
+        elif self.group_log.failed is None and place.role is Role.LEADING:
             until = self.lease.clock() + HANDOVER_SECONDS
             is_known = await asyncio.to_thread(self._pulse.hand_over, target, until)
             logger.info("handed the group over to %s%s", target[0], "" if is_known else ", perhaps")
@@ -333,8 +332,7 @@ def main() -> int:
         os.set_inheritable(each, False)
     options, place = assignment.options, assignment.replica
     assert place is not None
-    for unused in (assignment.board, assignment.control):
-        os.close(unused)
+    os.close(assignment.board)
     try:
         options.check()
         for number in (signal.SIGHUP, signal.SIGUSR1):

@@ -11,7 +11,7 @@ A worker that has led ends with that: its store may hold commits that the log do
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
@@ -34,6 +34,13 @@ fault is not to have it back at once, and lose it again."""
 
 ALIVE_SECONDS: Final = 2.5
 """A node whose `alive` was put so recently is there: two puts may come late."""
+
+APPLIED_SECONDS: Final = 4.0
+"""Between two signs of a replica's process, by which it also tells how much of the log its tables hold. What they hold
+changes more seldom. But a leader must not hand over to a process that has just died."""
+
+THERE_SECONDS: Final = 6.0
+"""A replica whose sign came so recently is there: one may come late."""
 
 
 class Role(Enum):
@@ -100,34 +107,50 @@ def claim_delay(myself: Myself, sight: Sight) -> float:
 class Peers:
     """The other replicas, as the leader's renewals show them."""
 
-    _changed: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """The revision of each `alive`, and when it was first seen. The first look proves nothing."""
     applied: dict[str, AppliedValue] = field(default_factory=dict)
+    _changed: dict[bytes, tuple[int, float]] = field(default_factory=dict)
+    """The revision of each key, and when it was first seen. The first look proves nothing."""
+    _starts: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Each replica's process, and when it was first seen."""
+    _alive: dict[str, bytes] = field(default_factory=dict)
+    _there: dict[str, bytes] = field(default_factory=dict)
 
     def note(self, alive: Found, applied: Found, now: float) -> None:
-        for pair in alive.pairs:
-            name = name_of(pair.key)
-            known = self._changed.get(name)
+        for pair in (*alive.pairs, *applied.pairs):
+            known = self._changed.get(pair.key)
             if known is None or known[0] != pair.mod_revision:
-                self._changed[name] = pair.mod_revision, -inf if known is None else now
+                self._changed[pair.key] = pair.mod_revision, -inf if known is None else now
+        self._alive = {name_of(pair.key): pair.key for pair in alive.pairs}
+        self._there = {name_of(pair.key): pair.key for pair in applied.pairs}
         self.applied = {name_of(pair.key): AppliedValue.decode(pair.value) for pair in applied.pairs}
+        for name, value in self.applied.items():
+            if name not in self._starts or self._starts[name][0] != value.start:
+                self._starts[name] = value.start, now
 
-    def alive(self, now: float) -> set[str]:
-        return {name for name, (_, at) in self._changed.items() if now - at <= ALIVE_SECONDS}
+    def able(self, now: float, seconds: float = 0) -> dict[str, AppliedValue]:
+        """Those that can be given the group: their node and process have just shown themselves, and it is the same
+        process for so many seconds."""
+        return {
+            name: value
+            for name, value in self.applied.items()
+            if value.start
+            and now - self._starts[name][1] >= seconds
+            and now - self._changed[self._there[name]][1] <= THERE_SECONDS
+            and name in self._alive
+            and now - self._changed[self._alive[name]][1] <= ALIVE_SECONDS
+        }
 
 
 def target_of(
-    myself: Myself, replicas: ReplicasValue | None, applied: Mapping[str, AppliedValue], alive: Collection[str]
+    myself: Myself, replicas: ReplicasValue | None, able: Mapping[str, AppliedValue]
 ) -> tuple[str, str] | None:
     """To whom a leader that must end gives its place: node and start. The preferred one, else whose tables are
-    furthest; None: nobody is there."""
-    if replicas is None:
+    furthest; None: nobody is there. able: who can be given it."""
+    others = [] if replicas is None else [node for node in replicas.nodes if node != myself.node and node in able]
+    if replicas is None or not others:
         return None
-    able = [node for node in replicas.nodes if node != myself.node and node in alive and node in applied]
-    if not able:
-        return None
-    best = max(able, key=lambda node: (node == replicas.preferred, applied[node].index))
-    return best, applied[best].start
+    best = max(others, key=lambda node: (node == replicas.preferred, able[node].index))
+    return best, able[best].start
 
 
 class Place:
@@ -177,13 +200,17 @@ class Place:
         assert self.leader is not None
         return self._change(Kind.HANDOVER, LeaderValue(self.leader.epoch + 1, *target))
 
+    def target(self, now: float) -> tuple[str, str] | None:
+        """Where a leader that ends gives its place; None: nobody is there."""
+        return target_of(self._myself, self.replicas, self.peers.able(now))
+
     def maybe_target(self, now: float) -> tuple[str, str] | None:
         """Where a leader gives its place to the preferred replica, though nothing is wrong."""
-        replicas, alive = self.replicas, self.peers.alive(now)
+        replicas = self.replicas
         is_wanted = replicas is not None and replicas.preferred not in ("", self._myself.node)
         if self.role is not Role.LEADING or not is_wanted or now - self.led_since < SETTLED_SECONDS:
             return None
-        target = target_of(self._myself, replicas, self.peers.applied, alive)
+        target = target_of(self._myself, replicas, self.peers.able(now, SETTLED_SECONDS))
         return target if target and replicas and target[0] == replicas.preferred else None
 
     def _renewal(self) -> Request:

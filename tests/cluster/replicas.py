@@ -22,7 +22,7 @@ from flin.net.serve.listeners import BoundSockets
 from flin.net.settings.options import ServerOptions
 
 GROUP = 0
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Member:

@@ -25,7 +25,7 @@ from flin.cluster.key_value import Get, KeyValueStore, ModRevision, Operation, O
 from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, ReplicasValue
 from flin.cluster.lease import Lease
 from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.takeover import Kind, Myself, Place, Request, Role, target_of
+from flin.cluster.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
 
 KEYS = Keys("simulated")
 GROUP = 0
@@ -137,6 +137,7 @@ class Machine:
     def start(self) -> None:
         self.starts += 1
         self.worker = Worker(self, f"{self.name}{self.starts}")
+        self.worker.show()
         self.worker.pulse()
 
     def is_serving(self) -> bool:
@@ -195,14 +196,21 @@ class Worker:
         self.handover: Request | None = None
         self.entries = 0
         self.unknown: tuple[int, bytes] | None = None
-        applied = Put(KEYS.applied(GROUP, machine.name), AppliedValue(0, start).encode())
-        simulation.store.txn((), (applied,), timeout=1)
 
     @property
     def is_current(self) -> bool:
         return self.machine.worker is self
 
     # Its place.
+
+    def show(self) -> None:
+        """Its process is there."""
+        machine, simulation = self.machine, self.machine.simulation
+        if self.is_current:
+            if simulation.now >= max(machine.cut_until, machine.stopped_until):
+                put = Put(KEYS.applied(GROUP, machine.name), AppliedValue(0, self.start).encode())
+                simulation.store.txn((), (put,), timeout=1)
+            simulation.after(APPLIED_SECONDS, self.show)
 
     def pulse(self) -> None:
         if self.is_current:
@@ -212,7 +220,7 @@ class Worker:
         now = self.machine.clock()
         place, simulation = self.place, self.machine.simulation
         if self.wants_end and place.role is Role.LEADING and self.has_caught_up and self.handover is None:
-            target = target_of(self.myself, place.replicas, place.peers.applied, place.peers.alive(now))
+            target = place.target(now)
             if target is not None and self.unknown is None:
                 self.lease.end()
                 self.handover = place.handover(target)

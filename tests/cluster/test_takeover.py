@@ -233,26 +233,41 @@ def test_when_a_claim_is_due(
 
 def test_to_whom_a_leader_gives_its_place() -> None:
     myself = Myself(0, "a", "a1")
-    applied = {"b": AppliedValue(5, "b1"), "c": AppliedValue(7, "c1"), "d": AppliedValue(9, "d1")}
-    assert target_of(myself, REPLICAS, applied, {"a", "b", "c", "d"}) == ("b", "b1")
-    assert target_of(myself, ReplicasValue(("a", "b", "c")), applied, {"b", "c"}) == ("c", "c1")
-    assert target_of(myself, REPLICAS, applied, {"c", "d"}) == ("c", "c1")
-    assert target_of(myself, REPLICAS, {}, {"c"}) is None
-    assert target_of(myself, REPLICAS, applied, set()) is None
-    assert target_of(myself, None, applied, {"b"}) is None
+    able = {"b": AppliedValue(5, "b1"), "c": AppliedValue(7, "c1"), "d": AppliedValue(9, "d1")}
+    assert target_of(myself, REPLICAS, able) == ("b", "b1")
+    assert target_of(myself, ReplicasValue(("a", "b", "c")), able) == ("c", "c1")
+    assert target_of(myself, REPLICAS, {"a": able["b"], "c": able["c"], "d": able["d"]}) == ("c", "c1")
+    assert target_of(myself, REPLICAS, {}) is None
+    assert target_of(myself, None, able) is None
 
 
-def test_a_node_is_alive_when_its_sign_has_changed() -> None:
-    def found(revision: int) -> Found:
-        return Found((Pair(KEYS.alive("b"), b"{}", 1, revision, 1),), revision, False)
+def test_who_can_be_given_a_group() -> None:
+    def found(key: bytes, value: bytes, revision: int) -> Found:
+        return Found((Pair(key, value, 1, revision, 1),), revision, False)
 
-    peers, nothing = Peers(), Found((), 1, False)
-    peers.note(found(5), nothing, 0)
-    assert peers.alive(0) == set(), "it may have been there for long"
-    peers.note(found(6), nothing, 1)
-    assert peers.alive(2) == {"b"}
-    peers.note(found(6), nothing, 4)
-    assert peers.alive(4) == set()
+    def look(alive: int, applied: int, start: str, now: float) -> None:
+        value = AppliedValue(9, start).encode()
+        peers.note(found(KEYS.alive("b"), b"{}", alive), found(KEYS.applied(0, "b"), value, applied), now)
+
+    peers = Peers()
+    look(5, 6, "b1", 0)
+    assert not peers.able(0), "both may have been there for long"
+    look(7, 6, "b1", 1)
+    assert not peers.able(1), "the node is there, its process perhaps not"
+    look(8, 9, "b1", 2)
+    assert peers.able(2) == {"b": AppliedValue(9, "b1")}
+    assert not peers.able(2, seconds=3)
+    look(10, 11, "b1", 5)
+    assert peers.able(5, seconds=3)
+    look(12, 13, "b2", 6)
+    assert peers.able(6)
+    assert not peers.able(6, seconds=3), "another process"
+    look(14, 13, "b2", 13)
+    assert not peers.able(13), "the process has not shown itself for long"
+    look(15, 16, "b2", 14)
+    assert not peers.able(17), "nor has the node"
+    look(17, 18, "", 18)
+    assert not peers.able(18), "it has ended"
 
 
 def moments(*values: float) -> Callable[[], float]:
@@ -302,6 +317,11 @@ def test_a_leader_sees_that_another_one_should_lead() -> None:
     now += SETTLED_SECONDS
     ask(Kind.RENEW)
     assert place.replicas == ReplicasValue(("n2",), "n2")
+    store.txn((), others, timeout=1)
+    ask(Kind.RENEW)
+    assert place.target(now) == ("n2", "s2")
+    assert place.maybe_target(now) is None, "that process may be about to end"
+    now += SETTLED_SECONDS
     store.txn((), others, timeout=1)
     ask(Kind.RENEW)
     assert place.maybe_target(now) == ("n2", "s2")

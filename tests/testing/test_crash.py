@@ -92,6 +92,7 @@ def test_a_seed_is_counted(seed: int) -> None:
 
 
 def test_workloads_of_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crash, "MOMENTS", 4)
     arguments = ["--replicas", "--workloads", "1", "--jobs", "1", "--seed", "1"]
     assert main(arguments, told := io.StringIO()) == 0
     assert "1 workloads" in told.getvalue()

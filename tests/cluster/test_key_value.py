@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from queue import Queue
@@ -284,3 +285,66 @@ def test_after_the_end_nothing_answers(store: KeyValueStore) -> None:
     with pytest.raises(Unavailable):
         put(store, b"a")
     assert told.empty()
+
+
+KEYS = (b"a", b"ab", b"b", b"c")
+ENDS = (b"", b"b", b"d")
+
+
+def random_branch(chance: random.Random) -> list[Operation]:
+    """Puts of different keys, deletions of others, and reads."""
+    keys = chance.sample(KEYS, len(KEYS))
+    branch: list[Operation] = [Put(keys.pop(), bytes([chance.randrange(256)])) for _ in range(chance.randrange(3))]
+    branch += [Delete(key) for key in keys[: chance.randrange(2)]]
+    if not any(isinstance(each, Put) for each in branch) and chance.random() < 0.3:
+        branch.append(Delete(chance.choice(KEYS), chance.choice(ENDS)))
+    branch += [
+        Get(chance.choice(KEYS), chance.choice(ENDS), chance.randrange(3), chance.random() < 0.3)
+        for _ in range(chance.randrange(3))
+    ]
+    chance.shuffle(branch)
+    return branch
+
+
+def test_the_twin_does_what_etcd_does(request: pytest.FixtureRequest) -> None:
+    """The same random transactions, reads of the past, and a watch of it all."""
+    etcd, twin = _of_etcd(request), MemoryKeyValues().client()
+    offset = etcd.get(b"a", timeout=TIMEOUT).revision - twin.get(b"a", timeout=TIMEOUT).revision
+    first = twin.get(b"a", timeout=TIMEOUT).revision + 1
+    chance = random.Random(7)
+
+    def moved(found: Found) -> Found:
+        """As etcd would say it."""
+        pairs = [
+            pair._replace(create_revision=pair.create_revision + offset, mod_revision=pair.mod_revision + offset)
+            for pair in found.pairs
+        ]
+        return Found(tuple(pairs), found.revision + offset, found.more)
+
+    for _ in range(100):
+        revision = twin.get(b"a", timeout=TIMEOUT).revision
+        guess = [(key, chance.choice((0, revision, max(first, revision - 1)))) for key in KEYS[: chance.randrange(3)]]
+        success, failure = random_branch(chance), random_branch(chance)
+        here = twin.txn([ModRevision(*each) for each in guess], success, failure, timeout=TIMEOUT)
+        there = etcd.txn(
+            [ModRevision(key, number + offset if number else 0) for key, number in guess], success, failure,
+            timeout=TIMEOUT,
+        )  # fmt: skip
+        assert there == Outcome(here.succeeded, here.revision + offset, tuple(map(moved, here.found)))
+        past = chance.randrange(first - 1, here.revision) + 1
+        key, end, limit = chance.choice(KEYS), chance.choice(ENDS), chance.randrange(3)
+        before = twin.get(key, end, limit=limit, revision=past, timeout=TIMEOUT)
+        assert etcd.get(key, end, limit=limit, revision=past + offset, timeout=TIMEOUT) == moved(before)
+    last = put(twin, b"a")
+    assert put(etcd, b"a") == last + offset
+    told: tuple[Queue[WatchBatch | KeyValueError], Queue[WatchBatch | KeyValueError]] = Queue(), Queue()
+    twin.watch(b"a", b"z", first, told[0].put)
+    etcd.watch(b"a", b"z", first + offset, told[1].put)
+    events = events_until(told[0], last)
+    shifted = [event._replace(pair=moved(Found((event.pair,), 0, False)).pairs[0]) for event in events]
+    expected = [
+        event._replace(pair=event.pair._replace(create_revision=0)) if event.is_delete else event for event in shifted
+    ]
+    assert events_until(told[1], last + offset) == expected
+    etcd.close()
+    twin.close()

@@ -171,9 +171,13 @@ class Clients:
         self.maybe_refresh()
 
     def _gates_are_open(self) -> bool:
+        return self.is_usual and self.takes_writes()
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether nothing but the engine may close all gates."""
         config = self._config
-        is_usual = not (self.closed_by or config.times_every_command or config.notified)
-        return is_usual and self.takes_writes()
+        return not (self.closed_by or config.times_every_command or config.notified)
 
     def takes_writes(self) -> bool:
         """Whether the engine takes writes now, without a delay."""

@@ -15,6 +15,7 @@ from flin.net.command.command import Command, Flag
 from flin.net.run.slot_gate import NO_SLOT, SlotGate
 
 if TYPE_CHECKING:
+    from flin.net.client.clients import Clients
     from flin.net.client.session import Session
     from flin.net.cluster.role import ReplicaRole
     from flin.net.cluster.topology import Topology
@@ -23,6 +24,9 @@ READ_ONLY: Final = "READONLY You can't write against a read only replica."
 
 _SCRIPT: Final = Flag.NO_MANDATORY_KEYS
 """What runs commands within it."""
+
+
+_READS_ALONE: Final = Flag.READONLY | Flag.NO_MANDATORY_KEYS
 
 
 class FollowerGate(SlotGate):
@@ -37,6 +41,21 @@ class FollowerGate(SlotGate):
         """Ten times a second."""
         assert self._role is not None
         self.is_stale = self._role.figures().lag_ms > self._max_lag_ms
+
+    def lets_read(self, session: Session, clients: Clients) -> bool:
+        """Whether no gate is closed to this client but that of writes."""
+        return (
+            session.is_readonly
+            and not self.is_stale
+            and session.is_authenticated
+            and session.queue is None
+            and not session.closed_by
+            and clients.is_usual
+        )
+
+    def runs_brief(self, command: Command) -> bool:
+        """Whether the command only reads, and runs no others."""
+        return command.flags & _READS_ALONE == Flag.READONLY
 
     def check(self, session: Session, command: Command, request: list[bytes]) -> None:
         slot = self._slot_of(session, command, request)

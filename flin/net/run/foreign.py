@@ -34,12 +34,13 @@ def apply_foreign(services: Services, points: dict[bytes, Entry], ranges: Sequen
     assert isinstance(store, FollowingStore), "only a follower takes what others have written"
     position = store.store.commit(points, ranges)
     keyspace = services.databases.keyspaces[0]  # a cluster has no other one
-    keys = [*map(user_key, filter(USER_END.__gt__, points))]
     deleted = boundaries_of(ranges) if ranges else []
     for journal in services.pending.journals:
         journal.note(points, deleted)
-    _forget(keyspace, points, keys, deleted)
-    _tell(services, keyspace, points, keys, deleted)
+    if keyspace.hot.size() or len(keyspace.objects) or keyspace.observers:
+        keys = [*map(user_key, filter(USER_END.__gt__, points))]
+        _forget(keyspace, points, keys, deleted)
+        _tell(services, keyspace, points, keys, deleted)
     return position
 
 
@@ -49,8 +50,7 @@ def _forget(keyspace: Keyspace, points: dict[bytes, Entry], keys: list[bytes], d
         keyspace.hot.clear()
         objects.forget_all()
         return
-    for key in keys:
-        keyspace.hot.discard(key)
+    keyspace.discard_replies(keys)
     if not len(objects):
         return
     for key in keys:

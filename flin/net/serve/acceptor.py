@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flin.net.serve.connection import ClusterConnection, Connection
+from flin.net.serve.connection import ClusterConnection, Connection, FollowerConnection
 from flin.net.wire.resp import encode_error
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def accept(
 ) -> Connection:
     """The connection of a new client. One that is turned away is told so, and closes."""
     kind = Connection if services.slot_gate is None else ClusterConnection
+    if services.role is not None and not services.role.is_leading:
+        kind = FollowerConnection
     connection = kind(services, cold, loop, transport)
     services.counters.connections += 1
     refusal = services.clients.refusal_of(connection.session)

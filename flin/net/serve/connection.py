@@ -21,7 +21,16 @@ from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
 from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
-from flin.net.serve.dispatch import position_for, resume, run, run_columns, run_own, run_own_columns
+from flin.net.serve.dispatch import (
+    position_for,
+    resume,
+    run,
+    run_columns,
+    run_following,
+    run_following_columns,
+    run_own,
+    run_own_columns,
+)
 from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event
 from flin.net.serve.judge import (
     UNCERTAIN_REPLY,
@@ -557,6 +566,14 @@ class Connection(WayOut, asyncio.Protocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+
+
+class FollowerConnection(Connection):
+    """One to a follower."""
+
+    __slots__ = ()
+    _run_requests = staticmethod(run_following)
+    _run_columns = staticmethod(run_following_columns)
 
 
 class ClusterConnection(Connection):

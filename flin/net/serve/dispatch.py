@@ -21,6 +21,7 @@ from flin.net.client.session import NO_NAME, Silence
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
 from flin.net.run.call import error_text, note_time, run_batch, run_handler, show_to_monitors, tracked_reads
+from flin.net.run.follower_gate import FollowerGate
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.run.long_script import LONGEST_WAIT_SECONDS, LongScriptError, ScriptRunsError
 from flin.net.run.permission import is_limited_by_rules_alone, may_run_columns
@@ -194,6 +195,54 @@ def run_own_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     if number == len(columns[0]):
         return run_columns(caller, name, columns)
     return run_columns(caller, name, [column[:number] for column in columns]) if number else 0
+
+
+def run_following(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
+    """Do what `run` does, on a follower: only brief reads of who may read here go past the gates, which are never open
+    to writes."""
+    context = caller.context
+    gate, clients = context.services.slot_gate, context.services.clients
+    assert isinstance(gate, FollowerGate)
+    if context.services.tick.is_sampled:
+        return _run_sampled(caller, requests)
+    find_brief = UNTIMED.get
+    is_open = gate.lets_read(context.session, clients)
+    for request in requests:
+        command = find_brief(request[0])
+        if (
+            is_open
+            and command is not None
+            and command.minimum <= len(request) <= command.untimed_maximum
+            and gate.runs_brief(command)
+            and gate.is_open_to(command, request)
+        ):
+            wait = _run_untimed(caller, command, request)
+        else:
+            wait = run_gated(caller, request)
+            is_open = gate.lets_read(context.session, clients)
+        if wait is not None:
+            return wait
+    return None
+
+
+def run_following_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
+    """Do what `run_own_columns` does, on a follower."""
+    context = caller.context
+    command, gate = UNTIMED.get(name), context.services.slot_gate
+    assert isinstance(gate, FollowerGate)
+    if (
+        command is None
+        or not gate.runs_brief(command)
+        or not command.takes_batch(len(columns))
+        or len(columns) >= command.untimed_maximum
+        or not gate.lets_read(context.session, context.services.clients)
+    ):
+        return 0
+    number = gate.leading(command, columns, context.keyspace.hot.young)
+    replies = run_batch(context, command, [column[:number] for column in columns]) if number else []
+    if replies:
+        caller.append(b"".join(replies))
+    return len(replies)
 
 
 def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:

@@ -77,6 +77,31 @@ def test_a_transaction_that_only_reads(peer: Peer) -> None:
     assert peer.ask(b"MULTI", b"GET a", b"SET a 1", b"EXEC").startswith(b"+OK\r\n+QUEUED\r\n" + MOVED + b"-EXECABORT")
 
 
+def test_pipelines_of_reads_run_together(server: Clients, role: FakeRole, peer: Peer) -> None:
+    one, none = b"$1\r\n1\r\n", b"$-1\r\n"
+    peer.ask(b"READONLY")
+    assert peer.ask(*[b"GET a", b"GET b"] * 20) == (one + none) * 20
+    assert peer.ask(*[b"SET a 2"] * 20) == MOVED * 20
+    assert peer.ask(b"GET a", b"MULTI", b"GET a", b"EXEC", b"GET a", b"READWRITE", b"GET a") == (
+        one + b"+OK\r\n+QUEUED\r\n*1\r\n" + one + one + b"+OK\r\n" + MOVED
+    )
+    peer.ask(b"READONLY")
+    server.services.slot_gate.is_stale = True  # type: ignore[union-attr]
+    assert peer.ask(*[b"GET a"] * 20) == MOVED * 20
+    server.services.slot_gate.is_stale = False  # type: ignore[union-attr]
+    assert peer.ask(*[b"GET a"] * 20) == one * 20
+    role.topology = Topology(
+        (replace(LEADER, last=8191), replace(FOLLOWER, last=8191), replace(LEADER, id="d" * 40, port=7003, first=8192)),
+        1,
+    )
+    small = Clients(role=role).connect()
+    assert (
+        small.ask(b"READONLY", *[b"GET b", b"GET a"] * 8)
+        == b"+OK\r\n" + (none + b"-MOVED 15495 127.0.0.1:7003\r\n") * 8
+    )
+    assert small.ask(*[b"GET b", b"GET a"] * 8) == (none + b"-MOVED 15495 127.0.0.1:7003\r\n") * 8
+
+
 def test_a_follower_that_lags_sends_readers_away(server: Clients, role: FakeRole, peer: Peer) -> None:
     gate = server.services.slot_gate
     peer.ask(b"READONLY")

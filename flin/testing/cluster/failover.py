@@ -90,7 +90,7 @@ class Run:
         write_history(self._folder / "history", history)
         check(history)
         self.nodes.wait_until_equal(key for name in objects.all for _, key in reading(name))
-        self.episodes.append(_told(fault.__name__, seed, history, self.nodes.groups))
+        self.episodes.append(_told(fault.__name__, seed, objects.history, self.nodes.groups))
         return self.episodes[-1]
 
     def check_all(self) -> int:
@@ -117,6 +117,7 @@ class Run:
 
 
 def _told(fault: str, seed: int, history: Sequence[Call], groups: int) -> Episode:
+    """history: that of the load, since nobody asks between its end and the last reads."""
     by_group: dict[int, list[Call]] = {}
     for call in history:
         by_group.setdefault(group_of(slot_of(call.object), groups), []).append(call)

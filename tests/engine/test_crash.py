@@ -109,14 +109,14 @@ def test_every_workload_of_value_files(sync: str, figures: Figures) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long(205)
+@pytest.mark.long(130)
 @pytest.mark.parametrize("sync", ["always", "interval"])
 def test_every_workload_of_three(sync: str, figures: Figures) -> None:
     """Without "never", whose crash points are those of "interval": nothing is synced by time here."""
-    checker = CrashChecker(EngineSetup(sync), limit=24, second_every=10)
+    checker = CrashChecker(EngineSetup(sync), limit=12, second_every=10)
     crash_every_workload(checker, every_workload(ALPHABET, 3))
     figures.checked(checker)
-    assert checker.states > 25_000
+    assert checker.states > 20_000
 
 
 def _crash_a_workload(figures: Figures, setup: EngineSetup, workload: Workload, limit: int, crash_points: int) -> None:

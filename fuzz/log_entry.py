@@ -2,7 +2,8 @@
 
 Invariant: any bytes are an entry, which encodes to the very same bytes, or CorruptionError or FormatVersionError.
 Entries in any order give whole ones, each of the parts of one epoch, in order and without a hole, or CorruptionError.
-What is cut gives entries of at most 64 KiB, and the same frames again. A changed bit is found out.
+Entries with arbitrary frames, behind right checksums, are commits, or refused with these errors. What is cut gives
+entries of at most 64 KiB, and the same frames again. A changed bit is found out.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 from typing import Final
 
 from flin.cluster import log_entry
+from flin.cluster.follower import Follower
+from flin.cluster.keys import Keys
+from flin.cluster.leader import INDEX_KEY
 from flin.cluster.log_entry import HEADER_BYTES, MAX_ENTRY_BYTES, Assembler, LogEntry
+from flin.cluster.memory_key_value import MemoryKeyValues
+from flin.cluster.replicated_log import Numbered, ReplicatedLog
 from flin.engine.checksum import crc32
-from flin.engine.wal.frames import FRAME_BYTES, encode_commit, pack_crc
+from flin.engine.wal.frames import FRAME_BYTES, FRAME_PUT, FRAME_REST, encode_commit, pack_crc
 from flin.errors import CorruptionError, FormatVersionError
 from fuzz.byte_source import ByteSource
 
@@ -27,8 +33,10 @@ def one_input(data: bytes) -> None:
         _decode(pack_crc(crc32(b"\1" + rest)) + b"\1" + rest)
     elif kind < b"\xa0":
         _assemble(ByteSource(rest))
-    else:
+    elif kind < b"\xe0":
         _cut(ByteSource(rest))
+    else:
+        _follow(kind[0], rest)
 
 
 def _decode(data: bytes) -> None:
@@ -63,6 +71,31 @@ def _assemble(source: ByteSource) -> None:
             (epoch, number, parts, position) for number in range(parts)
         ]
         assert whole == last[0]._replace(part=0, parts=1, data=b"".join(each.data for each in last))
+
+
+def _follow(kind: int, payload: bytes) -> None:
+    """A frame with this payload, and an entry of it."""
+    count, rest = payload[:1], payload[1:]
+    if not rest:
+        return
+    fields = FRAME_REST.pack(len(rest), SALT, 1000, 7, 0, count[0] % 8, 1 + kind % 4)
+    frame = pack_crc(crc32(fields + rest)) + fields + rest
+    log = ReplicatedLog(MemoryKeyValues().client(), Keys("fuzz"), 0)
+    try:
+        commit = Follower(log, 4).take(Numbered(5, LogEntry(1, 17, 0, 1, SALT, 1000, 7, frame)))
+    except ALLOWED:
+        return
+    assert commit is not None
+    assert (commit.number, commit.epoch, commit.clock_ms) == (5, 1, 17)
+    assert INDEX_KEY not in commit.points
+    if commit.points or commit.ranges:
+        again = encode_commit(SALT, 1000, 7, 0, commit.points, commit.ranges)
+        operations = len(commit.points) + len(commit.ranges)
+        assert operations <= count[0] % 8
+        if operations == count[0] % 8 and frame[44] != FRAME_PUT:
+            found = Follower(log, 4).take(Numbered(5, LogEntry(1, 17, 0, 1, SALT, 1000, 7, bytes(again))))
+            assert found is not None
+            assert (found.points, found.ranges) == (commit.points, commit.ranges)
 
 
 def _cut(source: ByteSource) -> None:

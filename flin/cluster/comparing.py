@@ -33,6 +33,9 @@ Answer = Callable[[Mapping[str, Any]], Awaitable[Any]]
 PAUSE_MS: Final = 3000
 """No write of a client begins on a leader for so long at most: its followers need a few milliseconds."""
 
+EXPIRY_MARGIN_MS: Final = 600_000
+"""What expires within ten minutes is not compared: a replica whose clock is ahead may have dropped it already."""
+
 FREEZE_SECONDS: Final = 2.0
 POLL_SECONDS: Final = 0.005
 
@@ -74,7 +77,7 @@ class Comparable:
         if entry is not None and self._log.index != entry:
             raise AskError(f"it is at entry {self._log.index} already, not at {entry}: ask again", BUSY)
         self._frozen = self._store.freeze()
-        return {"entry": self._log.index, "now_ms": self._log.clock_ms()}
+        return {"entry": self._log.index, "now_ms": self._log.clock_ms() + EXPIRY_MARGIN_MS}
 
     def _is_settled(self) -> bool:
         """Whether all that the store holds is in the log."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,10 @@ from flin.cluster import replicated_log
 from flin.cluster.key_value import NoSpace, Put, Unavailable
 from flin.cluster.log_entry import MAX_DATA_BYTES
 from flin.cluster.memory_key_value import Fate
-from flin.cluster.replicated_log import FIRST, MAX_APPENDED, Following, Numbered, ReplicatedLog, Truncated
+from flin.cluster.replicated_log import FIRST, MAX_APPENDED, Fence, Following, Numbered, ReplicatedLog, Truncated
 from flin.errors import CorruptionError, FencedError, FlinError, StorageError
 from tests.cluster.logs import GROUP, KEYS, TIMEOUT, Etcd, Reader, client_of, data
+from tests.cluster.members import member_options, started
 
 
 @pytest.fixture
@@ -318,3 +320,34 @@ def test_without_threads(etcd: Etcd) -> None:
     assert [seconds for seconds, _ in calls] == [0, replicated_log.RETRY_SECONDS]
     assert reader.numbers(2) == [1, 2]
     assert following.next_number == 3
+
+
+# etcd.
+
+
+def test_the_largest_entries_in_etcd(tmp_path: Path) -> None:
+    """Appends and pages of the most bytes that there may be, by gRPC, past etcd's own limits."""
+    member = started(member_options(tmp_path))
+    try:
+        from flin.cluster.etcd import EtcdKeyValueStore
+
+        store = EtcdKeyValueStore([member.options.client_endpoint])
+        log, reader, leader = ReplicatedLog(store, KEYS, GROUP), Reader(), KEYS.leader(GROUP)
+        fence = Fence(1, store.txn((), (Put(leader, b"1"),), timeout=TIMEOUT).revision)
+        log.follow(1, reader)
+        entries = [data(bytes(MAX_DATA_BYTES))] * MAX_APPENDED
+        for number in range(5):
+            log.append(fence, 1 + number * MAX_APPENDED, entries, TIMEOUT)
+        log.append(fence, 1 + 4 * MAX_APPENDED, entries, TIMEOUT)  # as if its answer had been lost
+        assert reader.numbers(80) == list(range(1, 81))
+        assert [len(log.read(first).entries) for first in (1, 2, 66, 81)] == [65, 64, 15, 0]
+        assert log.truncate(70)
+        with pytest.raises(Truncated):
+            log.read(69)
+        store.txn((), (Put(leader, b"2"),), timeout=TIMEOUT)
+        with pytest.raises(FencedError):
+            log.append(fence, 81, entries, TIMEOUT)
+        assert [number for number, _ in log.read(70).entries] == list(range(70, 81))
+        store.close()
+    finally:
+        member.stop()

@@ -59,6 +59,7 @@ class Pulse:
         self._on_failure = on_failure
         self._beat_at = clock()
         self._applied_at = -inf
+        self._claimed = 0
         self._wake = threading.Event()
         self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -113,7 +114,7 @@ class Pulse:
         role = place.role
         request = place.request(now)
         if request.kind is Kind.CLAIM:
-            logger.info("claiming the group, as epoch %d", 1 if place.leader is None else place.leader.epoch + 1)
+            self._tell_of_claim(1 if place.leader is None else place.leader.epoch + 1)
         if not self._ask(request):
             return RETRY_SECONDS
         if place.role is not role:
@@ -122,6 +123,12 @@ class Pulse:
             self._put_applied(self._applied[1])
             self._applied_at = now
         return place.pause()
+
+    def _tell_of_claim(self, epoch: int) -> None:
+        """Once: while etcd has no majority the same is asked for several times a second."""
+        if epoch != self._claimed:
+            logger.info("claiming the group, as epoch %d", epoch)
+        self._claimed = epoch
 
     def _ask(self, request: Request) -> bool:
         """Whether there was an answer."""

@@ -193,6 +193,12 @@ def find_etcd(program: str = "etcd") -> tuple[str, tuple[int, ...]]:
     return path, version
 
 
+REMOVED: Final = "the member has been permanently removed from the cluster"
+"""What etcd says, among other things, as it ends for that reason."""
+
+REMOVED_TEXT: Final = "this node has left the cluster: remove its directory, and give --join if it is to join again"
+
+
 class EtcdMember:
     """Runs from `start` to `stop`. `note_end(text)` is called, in a thread of its own, each time that it has ended by
     itself and before it is started again."""
@@ -277,7 +283,8 @@ class EtcdMember:
             if self._ending.is_set():
                 break
             ran = time.monotonic() - began
-            text = f"etcd has ended {ended} after {ran:.1f} s: {self._last_words()}"
+            words = self._last_words()
+            text = REMOVED_TEXT if REMOVED in words else f"etcd has ended {ended} after {ran:.1f} s: {words}"
             if not self._is_started:
                 self._failure = text
                 break
@@ -337,6 +344,8 @@ class EtcdMember:
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError as error:
             return f"{log}: {error.strerror}"
+        if any(REMOVED in line for line in lines):
+            return REMOVED
         return " | ".join(lines[-TOLD_LINES:]) or f"it said nothing ({log})"
 
 

@@ -18,7 +18,7 @@ from flin.admin.source import BAD, BUSY, AskError, Source
 from flin.cluster.controller import LEAVING, Controller
 from flin.cluster.etcd_maintenance import EtcdMaintenance
 from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
-from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Put
+from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Put, Unavailable
 from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, group_of
 from flin.cluster.log_keeper import Room
 from flin.cluster.node_directory import NodeRecord
@@ -35,6 +35,9 @@ LEAVE_SECONDS: Final = 60.0
 """For a node to give away what it leads: a handover takes a second, and the controller looks each second."""
 
 POLL_SECONDS: Final = 0.5
+
+MAX_ATTEMPTS: Final = 5
+"""One for each member that there may be."""
 
 
 class NodePage:
@@ -120,7 +123,13 @@ class NodePage:
         if self._membership is not None:
             self._membership.remove(node)
         applied = [Delete(self._keys.applied(group, node)) for group in range(self._record.groups)]
-        self._store.txn((), [Delete(key), Delete(self._keys.alive(node)), *applied], timeout=TIMEOUT_SECONDS)
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                self._store.txn((), [Delete(key), Delete(self._keys.alive(node)), *applied], timeout=TIMEOUT_SECONDS)
+                break
+            except Unavailable:  # it was asked at the member that has just been removed: the next one is asked now
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
         return {"left": node, "nodes": sorted(others)}
 
     def _wait_until_given_away(self, node: str) -> None:

@@ -45,6 +45,8 @@ class Machine:
         self._printed = 0
 
     def start(self) -> None:
+        if not self.is_running:  # it has ended by itself
+            self._collect()
         boot = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(self._folder / "none"), str(os.getpid())]
         with self.log.open("ab") as log:
             self._printed = log.tell()

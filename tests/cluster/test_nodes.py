@@ -1,0 +1,159 @@
+"""Three real nodes: their command lines form a cluster, some leave it, others join; over TLS, too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.cluster import ClusterNode, RedisCluster
+
+from flin.cli.main import main
+from flin.testing.cluster.machine import Machine
+from flin.testing.cluster.nodes import Nodes
+from flin.testing.process import wait_until
+from tests.tool import needs_tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=60)]
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    """Not started. Two groups: each costs three processes."""
+    needs_tool("etcd")
+    pytest.importorskip("grpc")
+    monkeypatch.chdir(tmp_path)
+    made = Nodes(tmp_path, 2, getattr(request, "param", ()))
+    yield made
+    made.kill()
+
+
+def http_of(machine: Machine) -> str:
+    return next(word for word in machine.words if word.startswith("-http=")).partition("=")[2]
+
+
+def asked(capsys: Capture, machine: Machine, *words: str) -> tuple[int, str, str]:
+    """What `flin cluster` says when this node is asked."""
+    capsys.readouterr()
+    code = main(["cluster", *words, "--http", http_of(machine)])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def status(capsys: Capture, machine: Machine, *words: str) -> dict[str, Any]:
+    _, out, _ = asked(capsys, machine, "status", "--json", *words)
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def client(nodes: Nodes) -> RedisCluster:
+    return RedisCluster(
+        startup_nodes=[ClusterNode(*address) for address in nodes.addresses],  # type: ignore[no-untyped-call]
+        decode_responses=True,
+        socket_timeout=10,
+    )
+
+
+def wait_until_equal(capsys: Capture, machine: Machine) -> None:
+    """A replica that is just starting cannot be compared."""
+    wait_until(lambda: asked(capsys, machine, "check")[0] == 0, "the copies are equal")
+
+
+def test_three_command_lines_one_that_leaves_and_one_that_joins(nodes: Nodes, capsys: Capture) -> None:
+    first, second, third = nodes.machines
+    first.words.append("-workers=256")
+    second.start()  # it waits for the one that it is to join
+    wait_until(lambda: "waiting for" in second.printed(), "it waits")
+    first.start()
+    third.start()
+    for machine in nodes.machines:
+        machine.wait_until_ready()
+    assert "--workers 256 changes nothing for a node" in first.printed()
+    wait_until(lambda: nodes.voting() == 3, "three vote")
+    nodes.wait_until_led()
+    with client(nodes) as it:
+        for number in range(60):
+            it.set(f"key{number}", f"value{number}")
+    wait_until_equal(capsys, second)
+    code, out, _ = asked(capsys, third, "status")
+    assert (code, out.splitlines()[-1]) == (0, "all is well")
+
+    second.end()
+    second.start()
+    second.wait_until_ready()
+    assert "belongs to a cluster already: --join has no effect" in second.printed()
+    nodes.wait_until_led()
+
+    code, out, err = asked(capsys, first, "leave", "node3")
+    assert (code, out) == (0, "node3 has left; there are node1 node2\n"), err
+    wait_until(lambda: not third.is_running, "it ends")
+    assert "node3 has left the cluster, and ends" in third.printed()
+    third.start()
+    wait_until(lambda: not third.is_running, "it refuses to start")
+    assert "this node has left the cluster: remove its directory" in third.printed()
+    wait_until(lambda: status(capsys, first)["voting"] == ["node1", "node2"], "two vote")
+    with client(nodes) as it:
+        assert [it.get(f"key{number}") for number in range(60)] == [f"value{number}" for number in range(60)]
+
+    shutil.rmtree(nodes.folder / "flin-data" / "node3")
+    third.start()
+    third.wait_until_ready()
+    wait_until(lambda: nodes.voting() == 3, "three vote again")
+    wait_until_equal(capsys, third)
+    with client(nodes) as it:
+        assert it.get("key7") == "value7"
+    nodes.stop()
+
+
+def test_one_node_says_that_it_is_forming_and_strangers_are_refused(nodes: Nodes, capsys: Capture) -> None:
+    first, second, _ = nodes.machines
+    first.start()
+    first.wait_until_ready()
+    assert "forming: 1 of 3, not replicated" in first.printed()
+    nodes.wait_until_led()
+    code, out, _ = asked(capsys, first, "status")
+    assert (code, out.splitlines()[-1]) == (1, "forming: 1 of 3 nodes vote, so the loss of one is the loss of all")
+    secret = nodes.folder / "flin-data" / "cluster-secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+    other = nodes.folder / "other-secret"
+    other.write_text("0123456789abcdef-not-it\n")
+    other.chmod(0o600)
+    second.words.append(f"-cluster-secret-file={other}")
+    second.start()
+    wait_until(lambda: not second.is_running, "it is refused")
+    assert "this needs the cluster's secret" in second.printed()
+    assert status(capsys, first)["learning"] == []
+
+    second.words.pop()
+    second.start()
+    second.wait_until_ready()
+    assert status(capsys, second)["learning"] == ["node2"], "two that vote stop when either stops"
+    nodes.kill()
+    plain = Machine(nodes.folder, "plain", ["--dir", "flin-data/node1", "--port", "0"])
+    plain.start()
+    wait_until(lambda: not plain.is_running, "it is refused")
+    assert "flin-data/node1 is of a node of a cluster: give its --node-id" in plain.printed()
+    plain.kill()
+
+
+@pytest.mark.parametrize("nodes", [("-cluster-tls=tls",)], indirect=True)
+def test_over_tls(nodes: Nodes, capsys: Capture) -> None:
+    assert main(["cluster", "certificates", "tls"]) == 0
+    nodes.start()
+    with client(nodes) as it:
+        it.set("key", "value")
+    assert main(["cluster", "status", "--http", http_of(nodes.machines[0])]) == 2, "it does not speak plainly"
+    assert asked(capsys, nodes.machines[0], "status", "--cluster-tls", "tls")[0] == 0
+    wait_until(lambda: asked(capsys, nodes.machines[1], "check", "--cluster-tls", "tls")[0] == 0, "equal copies")
+    for machine in nodes.machines:
+        raft = next(word for word in machine.words if word.startswith("-raft=")).rpartition(":")[2]
+        with pytest.raises(redis.ConnectionError):
+            redis.Redis(port=int(raft) + 100, socket_timeout=10).ping()
+    nodes.stop()

@@ -58,7 +58,7 @@ Act: TypeAlias = "Callable[[dict[str, Any]], Awaitable[Any]]"
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """Further paths of the page, which others than this package answer with what JSON can hold, or text."""
+    """Further paths of the page, which others than this package answer with what JSON can hold, text or bytes."""
 
     prefix: str
     """All of them have it; who knows the secret may ask there."""
@@ -274,7 +274,8 @@ async def _read_further(read: Callable[[], Awaitable[Any]], request: Any) -> Any
 
 
 async def _act_further(act: Act, request: Any) -> Any:
-    return _json(200, await act(await _object(request)))
+    found = await act(await _object(request))
+    return web.Response(body=found) if isinstance(found, bytes) else _json(200, found)
 
 
 async def _object(request: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ class ReplicaPlace:
     endpoints: tuple[str, ...]
     """The URLs of etcd's members, the node's own first."""
     tls: str = ""
-    """The directory with the certificates for etcd; empty: without TLS."""
+    """The directory with the certificates for etcd and other nodes; empty: without TLS."""
+    secret: str = field(default="", repr=False)
+    """The cluster's, which other nodes ask for; empty: it asks none."""
 
 
 @dataclass(frozen=True, slots=True)

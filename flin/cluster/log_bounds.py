@@ -1,9 +1,9 @@
 """How much of the logs is kept, and when a member of etcd needs care: pure.
 
     kept       from the first entry that a replica of the group does not have in its tables. A group that has not all
-               its replicas yet keeps all: one that joins has no other way to get what came before.
+               its replicas yet keeps all: one that joins need not take a copy of another's tables.
     cut        once etcd holds MAX_LOG_BYTES, whoever may be behind: half of it goes, the longest logs first. A replica
-               that would need what went says that it must be made anew.
+               that would need what went takes a copy of another one (checkpoint_transfer.py).
     defragment a member whose file is mostly free pages. etcd counts those against its quota, though it uses them again.
 
 What is deleted stays in etcd's file until the history is compacted behind it. Watches that are behind that list again.

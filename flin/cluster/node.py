@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import flin
 from flin.cluster.assignment import shared
+from flin.cluster.checkpoint_giver import CheckpointGiver
 from flin.cluster.controller import STEP_SECONDS, Controller
 from flin.cluster.etcd_member import QUOTA_BYTES
 from flin.cluster.groups import Group, slots_of
@@ -115,9 +116,9 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         groups = _groups_of(options, record)
         context = None if etcd.certificates is None else etcd.certificates.server_context()
         workers_page = WorkersPage(page, options.dir, groups)
-        node_page = NodePage(
-            record, etcd, store, keys, controller, membership, lambda: keeper.room, workers_page.source
-        )
+        giver = CheckpointGiver(options.dir, record.groups, workers_page.source)
+        asked = (lambda: keeper.room, workers_page.source, giver)
+        node_page = NodePage(record, etcd, store, keys, controller, membership, *asked)
         page.extend(node_page.extension(secret), context)
         board = new_board(record.groups)
         held.callback(os.close, board)
@@ -133,6 +134,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             record=record,
             controller=controller,
             etcd=etcd,
+            secret=secret,
             remark=remark,
         )
         waited(supervisor.held, "groups that this node is to hold")

@@ -4,6 +4,7 @@ GET  /cluster/status    everything that is known, as JSON
 POST /cluster/join      the cluster's secret is needed; joining.py says what is asked and answered
 POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads, then its vote
     POST /cluster/replica   likewise; {"what": "freeze", "group": 3, …}: this node's replica is asked (comparing.py)
+    POST /cluster/copy      likewise; {"what": "begin", "group": 3, …}: its files are given (checkpoint_giver.py)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.source import BAD, BUSY, AskError, Source
+from flin.cluster.checkpoint_transfer import COPY_PATH
 from flin.cluster.controller import LEAVING, Controller
 from flin.cluster.etcd_maintenance import EtcdMaintenance
 from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
@@ -27,6 +29,7 @@ from flin.cluster.slot_map import map_of
 
 if TYPE_CHECKING:
     from flin.admin.endpoints import Extension
+    from flin.cluster.checkpoint_giver import CheckpointGiver
 
 PREFIX: Final = "/cluster/"
 TIMEOUT_SECONDS: Final = 3.0
@@ -51,6 +54,7 @@ class NodePage:
         membership: OwnMembership | None,
         room: Callable[[], Room],
         source: Callable[[int], Source],
+        giver: CheckpointGiver,
     ) -> None:
         """membership: None where etcd is not Flin's."""
         self._record = record
@@ -61,13 +65,19 @@ class NodePage:
         self._membership = membership
         self._room = room
         self._source = source
+        self._giver = giver
         self._joining = asyncio.Lock()
 
     def extension(self, secret: bytes) -> Extension:
         from flin.admin.endpoints import Extension
 
         reading = {f"{PREFIX}status": self.status}
-        acting = {PATH: self.join, f"{PREFIX}leave": self.leave, f"{PREFIX}replica": self.replica}
+        acting = {
+            PATH: self.join,
+            f"{PREFIX}leave": self.leave,
+            f"{PREFIX}replica": self.replica,
+            COPY_PATH: self._giver.answer,
+        }
         return Extension(PREFIX, secret, reading, acting)
 
     async def join(self, body: dict[str, Any]) -> Any:

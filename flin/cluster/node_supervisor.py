@@ -43,12 +43,14 @@ class NodeSupervisor(Supervisor):
     """One run. What the workers are told of etcd, and which of them there are, comes from the controller's map."""
 
     def __init__(
-        self, *arguments: Any, record: NodeRecord, controller: Controller, etcd: NodeEtcd, remark: str = ""
-    ) -> None:
-        """arguments: of Supervisor."""
+        self, *arguments: Any, record: NodeRecord, controller: Controller, etcd: NodeEtcd, secret: bytes,
+        remark: str = "",
+    ) -> None:  # fmt: skip
+        """arguments: of Supervisor. secret: the cluster's."""
         self._record = record
         self._controller = controller
         self._etcd = etcd
+        self._secret = secret.decode()
         self._ending = remark
         super().__init__(*arguments)
         self._lines = NoLines()
@@ -92,7 +94,7 @@ class NodeSupervisor(Supervisor):
         record, tls = self._record, self._options.cluster_tls
         start = secrets.token_hex(START_BYTES)
         endpoints = self._etcd.endpoints(self._controller.map)
-        return ReplicaPlace(record.cluster, record.node, number, record.groups, start, endpoints, tls)
+        return ReplicaPlace(record.cluster, record.node, number, record.groups, start, endpoints, tls, self._secret)
 
     def _what(self) -> str:
         file = f", configuration {self._options.config_file}" if self._options.config_file else ""

@@ -17,11 +17,13 @@ Blocking calls are made by threads: the pulse's, the log's, and the executor's. 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from enum import Enum, auto
 from functools import partial
@@ -29,11 +31,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.attendant import line_attendant
 from flin.cluster.assignment import ReplicaPlace, Report, decode_assignment
+from flin.cluster.checkpoint_giver import copy_answer
+from flin.cluster.checkpoint_transfer import COPY_PATH, Ask, CheckpointTransfer
 from flin.cluster.comparing import Answer, Comparable
 from flin.cluster.fleet import ANEW
 from flin.cluster.follower import index_in_tables
 from flin.cluster.following import Applying
-from flin.cluster.keys import Keys
+from flin.cluster.joining import post
+from flin.cluster.key_value import Put
+from flin.cluster.keys import AppliedValue, Keys
 from flin.cluster.leader import GroupLog
 from flin.cluster.lease import Lease
 from flin.cluster.log_bounds import FlushRule, append_delay
@@ -41,7 +47,7 @@ from flin.cluster.map_view import MapView
 from flin.cluster.ports import turn_away
 from flin.cluster.pulse import BEAT_SECONDS, Pulse
 from flin.cluster.replica_role import WorkerRole
-from flin.cluster.replicated_log import Fence, ReplicatedLog
+from flin.cluster.replicated_log import READ_SECONDS, Fence, ReplicatedLog, Truncated
 from flin.cluster.takeover import Myself, Place, Role
 from flin.cluster.worker import read_line, report, sockets_of, take_streams, watch_lifeline
 from flin.engine.engine import Engine, store_of
@@ -66,6 +72,10 @@ HANDOVER_SECONDS: Final = 2.0
 
 LAST_APPEND_SECONDS: Final = 2.0
 """How long a leader that ends waits for etcd's answer to its last append."""
+
+
+COPY_SECONDS: Final = 120.0
+"""For one answer of a node that gives a copy: it may have to flush first."""
 
 
 class Turn(Enum):
@@ -93,9 +103,11 @@ class Replica:
         on_serve: Callable[[Server], None] = lambda server: None,
         on_ready: Callable[[], None] = lambda: None,
         on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
+        ask: Ask | None = None,
         **engine_options: Any,
     ) -> None:
-        """on_serve: called with each server that begins. on_ready: called once, when clients are answered.
+        """ask: asks other nodes for a copy, if the log does not go back far enough; None: that is an error then.
+        on_serve: called with each server that begins. on_ready: called once, when clients are answered.
         on_endpoints: told where etcd's members are, in any thread."""
         self.server: Server
         self._options = options
@@ -115,6 +127,8 @@ class Replica:
         own = Node("", host, port or tls_port, 0, 0, tls_port)
         self.view = MapView(store, keys, place, own, self._wake, on_endpoints)
         self._applied = keys.applied(place.group, place.node), place.start
+        self._stopped = threading.Event()
+        self._transfer = None if ask is None else self._transfer_by(ask)
         self._flushes = FlushRule(place.groups)
         self._pulse: Pulse
         self._applying: Applying
@@ -122,16 +136,19 @@ class Replica:
         self.engine: Engine
         self._serving = AsyncExitStack()
         self._is_stopping = False
+        self._events: asyncio.Queue[Turn | Exception] = asyncio.Queue()
 
     # Life.
 
     async def run(self) -> int:
         """The exit code. Raises what opening, reading the log and applying it raise."""
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Turn | Exception] = asyncio.Queue()
         if not await asyncio.to_thread(self.view.begin):
             return 0
-        self.engine = await asyncio.to_thread(self._open)
+        engine = await asyncio.to_thread(self._open_above_floor)
+        if engine is None:
+            return 0
+        self.engine = engine
         self._store = store_of(self.engine)
         self._prepare()
         try:
@@ -141,8 +158,13 @@ class Replica:
             self._beat()
             self._on_ready()
             return await self._take_turns()
+        except Truncated as error:
+            if self._transfer is None:
+                raise
+            logger.warning("%s", error)
+            return ANEW
         finally:
-            self._is_stopping = True
+            self._set_stopping()
             self.lease.end()
             for end in (self.view.end, self._pulse.end, self._applying.end):
                 await asyncio.to_thread(end)
@@ -152,8 +174,12 @@ class Replica:
 
     def request_stop(self) -> None:
         """On the loop. Idempotent."""
-        self._is_stopping = True
+        self._set_stopping()
         self._events.put_nowait(Turn.STOP)
+
+    def _set_stopping(self) -> None:
+        self._is_stopping = True
+        self._stopped.set()
 
     async def _take_turns(self) -> int:
         while True:
@@ -184,6 +210,44 @@ class Replica:
             stall_writers=False,
             clock_ms=self.group_log.clock_ms,
             **self._engine_options,
+        )
+
+    def _open_above_floor(self) -> Engine | None:
+        """Opened, and the log has all that comes after it: if need be with a copy of another replica. None: it is to
+        end."""
+        engine, transfer = self._open(), self._transfer
+        while transfer is not None:
+            try:
+                is_needed = transfer.is_needed(index_in_tables(store_of(engine)))
+            except BaseException:
+                engine.close(flush=False)
+                raise
+            if self._is_stopping or is_needed:
+                engine.close(flush=False)
+                if self._is_stopping or not transfer.take():
+                    return None
+                engine = self._open()
+            else:
+                transfer.forget()
+                break
+        return engine
+
+    def _transfer_by(self, ask: Ask) -> CheckpointTransfer:
+        place, (key, _) = self._worker, self._applied
+
+        def hold(number: int) -> None:
+            put = Put(key, AppliedValue(number, "").encode())
+            self._etcd.txn((), (put,), timeout=READ_SECONDS)
+
+        return CheckpointTransfer(
+            self._options.dir,
+            place.group,
+            place.node,
+            self._log,
+            ask,
+            found=lambda: self.view.map,
+            hold=hold,
+            pause=self._stopped.wait,
         )
 
     async def _close(self) -> None:
@@ -242,6 +306,7 @@ class Replica:
         if self._flushes.is_due(self._applying.log_bytes + self.group_log.figures.bytes):
             with suppress(StorageError, ReadOnlyError):  # whatever keeps it from that is told by the next write
                 self._store.seal()
+                self._store.listeners.on_sealed()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     # Leading.
@@ -272,7 +337,7 @@ class Replica:
         """Answer what was read, append it, and hand over, if there is a leader's place to give. Whether there was."""
         place = self.place
         target = place.target(self.lease.clock())
-        self._is_stopping = True
+        self._set_stopping()
         if place.role is not Role.LEADING:
             return False
         giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
@@ -347,10 +412,11 @@ def main() -> int:
                 BoundSockets(sockets_of(assignment.plain), sockets_of(assignment.tls)),
                 attend=None if assignment.page is None else _attend(assignment.page, lambda: replica),
                 on_serve=partial(_note_server, diagnostics),
-                on_ready=lambda: _begin(replica, lifeline, reports),
+                on_ready=lambda: _begin(replica, reports),
                 on_endpoints=store.channels.set_endpoints,
+                ask=_asking(place),
             )
-            return run_on_loop(replica.run())
+            return run_on_loop(_run(replica, lifeline))
     except (FlinError, OSError, ValueError) as error:
         report(reports, Report(failure=str(error)))
         return 1
@@ -363,12 +429,17 @@ def _note_server(diagnostics: Diagnostics, server: Server) -> None:
     server.services.config.on_log_level = diagnostics.set_level
 
 
-def _begin(replica: Replica, lifeline: int, reports: int) -> None:
+async def _run(replica: Replica, lifeline: int) -> int:
+    """To make a copy may take long: it ends with its supervisor, too."""
+    watch_lifeline(lifeline, replica.request_stop)
+    return await replica.run()
+
+
+def _begin(replica: Replica, reports: int) -> None:
     """Clients are answered."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, replica.request_stop)
-    watch_lifeline(lifeline, replica.request_stop)
     tune_interpreter()
     report(reports, Report())
 
@@ -378,10 +449,25 @@ def _attend(page: int, replica: Callable[[], Replica]) -> Attend:
     import socket
 
     def answers(server: Server) -> dict[str, Answer]:
-        return Comparable(store_of(replica().engine), replica().group_log).answers(server)
+        engine = replica().engine
+        return {**Comparable(store_of(engine), replica().group_log).answers(server), "copy": copy_answer(engine)}
 
     end = socket.socket(fileno=page)
     return lambda server, engine: line_attendant(end.dup(), answers)(server, engine)
+
+
+def _asking(place: ReplicaPlace) -> Ask | None:
+    from flin.cluster.certificates import read_certificates
+
+    if not place.secret:
+        return None
+    context = read_certificates(place.tls).client_context() if place.tls else None
+
+    def ask(address: str, question: Mapping[str, Any]) -> bytes:
+        body = json.dumps(question).encode()
+        return post(address, COPY_PATH, body, place.secret.encode(), context, COPY_SECONDS)
+
+    return ask
 
 
 def _etcd(place: ReplicaPlace, *, is_own: bool) -> EtcdKeyValueStore:

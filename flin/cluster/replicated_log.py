@@ -61,8 +61,8 @@ class Truncated(FlinError):
 
     def __init__(self, log: str, first: int, kept: int) -> None:
         super().__init__(
-            f"{log} is kept from entry {kept} on, and entry {first} is needed: this replica must be made anew from a "
-            "copy of another one's. Remove its directory, and start the node again"
+            f"{log} is kept from entry {kept} on, and entry {first} is needed: this replica must be made anew, from a "
+            "copy of another one"
         )
         self.first = first
         self.kept = kept
@@ -146,6 +146,12 @@ class ReplicatedLog:
             )
         pairs = [pair for number, pair in zip(numbers, found.pairs, strict=True) if number >= first]
         return Page(self._numbered(pairs, first), found.revision, not found.more)
+
+    def has(self, first: int, timeout: float = READ_SECONDS) -> bool:
+        """Whether all entries from this number on are kept, those to come among them."""
+        oldest = Get(self._key(FIRST), self._end, 1, keys_only=True)
+        pairs = self.store.txn((), (oldest,), timeout=timeout).found[0].pairs
+        return not pairs or entry_number_of(pairs[0].key) <= first
 
     def follow(self, first: int, receive: Receive, later: Later | None = None) -> Following:
         """Tell of all entries from this number on, those that are there and those to come, in order. The calls are made

@@ -11,6 +11,7 @@ from typing import Any
 import redis.asyncio as redis
 
 from flin.cluster.assignment import ReplicaPlace
+from flin.cluster.checkpoint_transfer import Ask
 from flin.cluster.digest import digest
 from flin.cluster.key_value import Put
 from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
@@ -43,7 +44,7 @@ class Member:
         place = ReplicaPlace("test", self.name, GROUP, 1, f"{self.name}{self.starts}", ())
         options = ServerOptions(dir=str(self.group.folder / self.name), port=self.port, memory_limit=32 << 20)
         self.etcd = self.group.values.client()
-        self.replica = Replica(options, place, self.etcd, BoundSockets((self.socket,)))
+        self.replica = Replica(options, place, self.etcd, BoundSockets((self.socket,)), ask=self.group.ask)
         self.running = asyncio.ensure_future(self.replica.run())
 
     @property
@@ -63,9 +64,10 @@ class Group:
         self.values = MemoryKeyValues()
         self.keys = Keys("test")
         self.store = self.values.client()
+        self.ask: Ask | None = None
         self.members = [Member(self, name) for name in names]
         nodes = {
-            name: NodeValue("127.0.0.1", ((GROUP, each.port, 0),))
+            name: NodeValue("127.0.0.1", ((GROUP, each.port, 0),), http=name)
             for name, each in zip(names, self.members, strict=True)
         }
         self.store.txn(

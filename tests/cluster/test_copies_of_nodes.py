@@ -1,0 +1,121 @@
+"""Three real nodes, whose logs no longer go back to the beginning: one that has lost its copies takes those of another,
+while the one that gives and the one that takes are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from flin.cli.main import main
+from flin.cluster.keys import Keys, entry_number_of
+from flin.testing.cluster.nodes import Nodes
+from flin.testing.process import wait_until
+from tests.cluster.test_nodes import client, http_of
+from tests.tool import needs_tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=40)]
+
+MORE = """
+if "flin serve, worker" in " ".join(__import__("sys").orig_argv):
+    import time
+    import flin.cluster.checkpoint_transfer as transfer, flin.cluster.log_bounds as bounds
+    bounds.MAX_UNFLUSHED_BYTES = 1 << 20
+    transfer.PIECE_BYTES = 64 << 10
+    append = transfer._append
+    transfer._append = lambda path, data: (time.sleep(0.02), append(path, data))
+else:
+    import flin.cluster.log_keeper as keeper
+    keeper.KEEP_SECONDS = 1.0
+"""
+"""Copies take seconds, and what nobody needs of the logs goes soon."""
+
+VALUES = 400
+VALUE_BYTES = 20_000
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    needs_tool("etcd")
+    pytest.importorskip("grpc")
+    monkeypatch.chdir(tmp_path)
+    made = Nodes(tmp_path, 1, more=MORE)
+    yield made
+    made.kill()
+
+
+def oldest(nodes: Nodes) -> int:
+    """The number of the oldest entry that is kept."""
+    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd_channels import Access
+
+    record = json.loads((nodes.folder / "flin-data" / "node1" / "node.json").read_bytes())
+    port = int(next(word for word in nodes.machines[0].words if word.startswith("-raft=")).rpartition(":")[2]) + 100
+    store = EtcdKeyValueStore((f"http://127.0.0.1:{port}",), Access())
+    try:
+        found = store.get(*Keys(record["cluster"]).log(0), limit=1, timeout=5)
+        return entry_number_of(found.pairs[0].key) if found.pairs else 0
+    finally:
+        store.close()
+
+
+def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes.start()
+    chance = random.Random(5)
+    with client(nodes) as it:
+        for number in range(VALUES):
+            it.set(f"key{number}", chance.randbytes(VALUE_BYTES // 2).hex())
+    wait_until(lambda: oldest(nodes) > VALUES // 2, "the log is truncated")
+    with client(nodes) as it:
+        it.set("later", "than the copy")
+
+    wait_until(lambda: nodes.leader(0) is not None, "it is led")
+    leader = nodes.leader(0)
+    assert leader is not None
+    leading = nodes.machine_of(leader)
+    taker, giver = (each for each in nodes.machines if each is not leading)
+    folder = nodes.folder / "flin-data" / taker.name
+    taken = folder / "group-00.taken"
+
+    def gives(name: str) -> bool:
+        copies = nodes.folder / "flin-data" / name / "copies"
+        return copies.exists() and bool([*copies.iterdir()])
+
+    def size() -> int:
+        return sum(each.stat().st_size for each in taken.iterdir()) if taken.exists() else 0
+
+    taker.kill()
+    shutil.rmtree(folder / "group-00")
+    taker.start()
+    wait_until(lambda: size() > 1_000_000, "some of the copy is there")
+    assert gives(giver.name), "a follower"
+    assert not gives(leading.name)
+    giver.kill()
+    wait_until(lambda: gives(leading.name) and size() > 1_000_000, "the leader gives a copy, too")
+    taker.kill()
+    assert size() > 1_000_000, "what was taken stays"
+    taker.start()
+    taker.wait_until_ready()
+    assert f"has taken the copy of {leading.name}" in taker.printed()
+    assert not taken.exists()
+    giver.start()
+    giver.wait_until_ready()
+    assert not gives(giver.name), "what it gave before is removed"
+    assert not gives(leading.name), "it was told that all is there"
+
+    def is_equal() -> bool:
+        capsys.readouterr()
+        return main(["cluster", "check", "--http", http_of(leading)]) == 0
+
+    wait_until(is_equal, "the copies are equal")
+    port = next(each.port for each in nodes.replicas() if nodes.machine_of(each) is taker)
+    with redis.Redis(port=port, decode_responses=True, socket_timeout=10) as reader:
+        reader.execute_command("READONLY")
+        wait_until(lambda: reader.get("later") == "than the copy", "it follows")
+        assert len(reader.get("key7") or "") == VALUE_BYTES
+    nodes.stop()

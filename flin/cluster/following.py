@@ -68,6 +68,11 @@ class Applying:
         self._server = server
         self._following = self._log.follow(self.next_number, self._receive)
 
+    def resume(self, server: Server, index: int) -> None:
+        """Apply again what comes after this entry: the replica has led up to it."""
+        self._follower = Follower(self._log, index)
+        self.begin(server)
+
     def end(self) -> None:
         """Nothing is applied once this has returned. Not on the loop, which must run on meanwhile."""
         self._has_ended.set()

@@ -5,7 +5,8 @@
 
 One append is under way at a time; the next takes all that has come meanwhile, so the more writers there are, the larger
 are the entries. An append whose outcome is not known is made again, the very same, until it is: meanwhile writers wait,
-and `uncertain_seconds` tells how long. A fence is final: the process ends, and starts again as a follower.
+and `uncertain_seconds` tells how long. A fence is final: the process ends, and starts again as a follower. One that has
+given its place away follows again as it is, if all that it has written is in the log for certain (`follow`).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class _Append(NamedTuple):
 
 @dataclass(slots=True)
 class LogFigures:
-    """What a leader has done since it leads."""
+    """What a replica has appended, each time that it led."""
 
     appends: int = 0
     entries: int = 0
@@ -154,6 +155,26 @@ class GroupLog:
         self._next, self.index = number, number - 1
         self._synced, self._fence = self._frames.position, fence
 
+    def follow(self) -> bool:
+        """From now on commits come from the log again, from the entry after `index` on. Called after a sync, while
+        nobody writes. False: the store holds what the log perhaps does not, so it must be opened anew; nothing becomes
+        safe here any more."""
+        while self._fence is not None and self._failed is None:  # a round may be another thread's
+            self._rounds.join(self._end_leading)
+        return self._fence is None
+
+    def _end_leading(self) -> None:
+        """As a round, so that no append is under way."""
+        frames = self._frames
+        frames.keeps = False  # first: a frame that is added amid this is found in the queue, or by the position
+        is_logged = frames.is_empty and self._synced == frames.position and self.index == self._next - 1
+        if self._failed is not None:
+            return
+        if is_logged and not self._stopped.is_set():
+            self._fence = None
+        else:
+            self._failed = StorageError("follow", self._log.name, "not all that was written here is known to be there")
+
     def stop(self) -> None:
         """Give up whatever is not in the log yet: its syncs raise StorageError."""
         self._stopped.set()
@@ -179,8 +200,7 @@ class GroupLog:
     def _append_all(self) -> None:
         """Append what has been committed so far. Whatever interrupts it is final, since what was taken is lost then."""
         fence = self._fence
-        assert fence is not None
-        if self._failed is not None:
+        if fence is None or self._failed is not None:  # it follows by now: all was safe before
             return
         try:
             reached = self._frames.position

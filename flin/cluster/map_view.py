@@ -45,6 +45,7 @@ class MapView:
         self._place = place
         self._own = own
         self._on_leader = on_leader
+        self._told = SlotMap()  # the map without what is known here before the watch tells
         self._leads: LeaderValue | None = None
         self._watch: Watch | None = None
         self._on_endpoints = on_endpoints
@@ -68,7 +69,17 @@ class MapView:
         """This replica leads, whatever the watch has not told yet."""
         with self._lock:
             self._leads = leader
-            self._set(self.map)
+            self._set(self._told)
+
+    def follow(self, leader: LeaderValue) -> None:
+        """This replica has led, and follows this one, unless the watch has told of a later one."""
+        group = self._place.group
+        with self._lock:
+            self._leads = None
+            told = self._told.leaders.get(group)
+            is_later = told is not None and told.epoch > leader.epoch
+            leaders = self._told.leaders if is_later else {**self._told.leaders, group: leader}
+            self._set(replace(self._told, leaders=leaders))
 
     def end(self) -> None:
         """Not from the watch's thread."""
@@ -90,7 +101,7 @@ class MapView:
             own = self._leader
             try:
                 with self._lock:
-                    self._set(changed(self.map, self._keys, told.events))
+                    self._set(changed(self._told, self._keys, told.events))
             except (CorruptionError, ValueError) as error:  # what is known goes on to be told
                 logger.error("a change of the cluster's map is not understood: %s", error)
             if self._leader != own:
@@ -105,6 +116,7 @@ class MapView:
         return self.map.leaders.get(self._place.group)
 
     def _set(self, found: SlotMap) -> None:
+        self._told = found
         if self._leads is not None:
             found = replace(found, leaders={**found.leaders, self._place.group: self._leads})
         if found.cluster is not None:

@@ -6,10 +6,13 @@ led. Assignment, pipes and signals are those of a worker (worker.py).
                                                                     ▼
                       applies the log to its end ─► that server ends, one that leads begins, on the same sockets
                                                                     │
-              SIGTERM, or another one is preferred: hands over ◄────┴────► fenced, or its place is taken: ends, code 75
+                    SIGTERM: hands over, ends, code 0 ◄─────────────┼────► fenced, or its place is taken: ends, code 75
+                                                                    ▼
+             another one is preferred: hands over. All that it wrote is in the log for certain: follows, on the same
+                                                   sockets; else: ends, code 75
 
 A server has one role for its life, so no cached reply, cursor or blocked client outlives a change. A process that has
-led ends, since its store may hold what the log does not; the supervisor starts the next one, which follows.
+led and cannot prove that its store holds nothing but the log ends; the supervisor starts the next one, which follows.
 
 Blocking calls are made by threads: the pulse's, the log's, and the executor's. What they find is an event for `run`.
 """
@@ -119,8 +122,10 @@ class Replica:
         self._on_ready = on_ready
         self._engine_options = engine_options
         keys = Keys(place.cluster)
-        self.lease = Lease()
-        self.place = Place(keys, Myself(place.group, place.node, place.start), self.lease)
+        self.lease: Lease
+        self.place: Place
+        self._keys = keys
+        self._begin_place()
         self._log = ReplicatedLog(store, keys, place.group)
         self.group_log = GroupLog(self._log)
         host, port, tls_port = options.cluster_announce_ip, options.port, options.tls_port or 0
@@ -190,12 +195,12 @@ class Replica:
                 await self._end_well()
                 return 0
             if turn is Turn.CEDE:
-                if await self._end_well():
+                if not await self._cede():
                     return ANEW
             elif self.place.role is Role.ENDED:
                 logger.warning("another node leads the group now")
                 return ANEW
-            elif not await self._lead():
+            elif self.place.role is Role.LEADING and not self.group_log.epoch and not await self._lead():
                 return 0
 
     def _open(self) -> Engine:
@@ -263,7 +268,15 @@ class Replica:
         index = index_in_tables(self._store)
         self.group_log.note_applied(index, 0)
         self._applying = Applying(self._log, self.group_log, self._store, index, self._loop, self._tell)
-        self._pulse = Pulse(
+        self._pulse = self._new_pulse()
+
+    def _begin_place(self) -> None:
+        """A lease that has ended is held no more, and a place has one turn to lead."""
+        self.lease = Lease()
+        self.place = Place(self._keys, Myself(self._worker.group, self._worker.node, self._worker.start), self.lease)
+
+    def _new_pulse(self) -> Pulse:
+        return Pulse(
             self._etcd,
             self.place,
             self._applied,
@@ -333,25 +346,76 @@ class Replica:
         logger.info("leads the group, as epoch %d, after %.2f s", leader.epoch, time.monotonic() - began)
         return True
 
-    async def _end_well(self) -> bool:
-        """Answer what was read, append it, and hand over, if there is a leader's place to give. Whether there was."""
-        place = self.place
-        target = place.target(self.lease.clock())
+    async def _end_well(self) -> None:
+        """Answer what was read, append it, and hand over, if there is a leader's place to give."""
+        target = self.place.target(self.lease.clock())
         self._set_stopping()
-        if place.role is not Role.LEADING:
-            return False
+        if self.place.role is not Role.LEADING:
+            return
         giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
         await self._stop_serving()
         giving_up.cancel()
-        self.lease.end()
-        await asyncio.to_thread(self._pulse.end)
         if target is None:
             logger.warning("leaves the group without a leader: no other replica has just shown itself")
-        elif self.group_log.failed is None and place.role is Role.LEADING:
-            until = self.lease.clock() + HANDOVER_SECONDS
-            is_known = await asyncio.to_thread(self._pulse.hand_over, target, until)
-            logger.info("handed the group over to %s%s", target[0], "" if is_known else ", perhaps")
-        return True
+        await self._hand_over(target if self.group_log.failed is None else None)
+
+    async def _cede(self) -> bool:
+        """Give the place to the preferred replica, and follow it. False: this one must be opened anew for that."""
+        target = self.place.maybe_target(self.lease.clock())
+        if target is None:  # it has been told of that before
+            return True
+        giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
+        await self._stop_serving(for_good=False)
+        is_written = await self._append_the_last()
+        is_led = self.group_log.failed is None
+        is_logged = is_written and await asyncio.to_thread(self.group_log.follow)
+        giving_up.cancel()
+        if not is_logged:
+            logger.warning("begins anew: not all that it wrote is known to be in the log")
+            turn_away((*self._bound.plain, *self._bound.tls))
+        is_handed_over = await self._hand_over(target if is_led else None)
+        if is_logged and is_handed_over:
+            await self._follow()
+        return is_logged and is_handed_over
+
+    async def _append_the_last(self) -> bool:
+        """Once no client is served: leave the store with no writer, and append what was written. False: this cannot be
+        done."""
+        store = self._store
+        if self.server.services.long_script.job is not None:  # it would write when it ends
+            return False
+        await asyncio.to_thread(store.hold_sweep)
+        try:
+            await asyncio.to_thread(store.sync)
+        except (StorageError, ReadOnlyError) as error:
+            logger.warning("the last writes are not known to be in the log: %s", error)
+            return False
+        return store.read_only_reason is None
+
+    async def _hand_over(self, target: tuple[str, str] | None) -> bool:
+        """End the lease, and give the place to this replica. Whether it is known that it has it."""
+        place = self.place
+        self.lease.end()
+        await asyncio.to_thread(self._pulse.end)
+        if target is None or place.role is not Role.LEADING:
+            return False
+        until = self.lease.clock() + HANDOVER_SECONDS
+        is_known = await asyncio.to_thread(self._pulse.hand_over, target, until)
+        logger.info("handed the group over to %s%s", target[0], "" if is_known else ", perhaps")
+        return is_known and place.leader is not None and (place.leader.node, place.leader.start) == target
+
+    async def _follow(self) -> None:
+        """Follow whom the place was given to. The store holds what the log holds up to its index."""
+        leader = self.place.leader
+        assert leader is not None
+        self._begin_place()
+        self._pulse = self._new_pulse()
+        self.view.follow(leader)
+        self._store.listeners.on_expired = None
+        await self._serve(is_leading=False)
+        self._applying.resume(self.server, self.group_log.index)
+        self._pulse.start()
+        logger.info("follows %s, after entry %d", leader.node, self.group_log.index)
 
     # Serving.
 

@@ -6,7 +6,8 @@ A `Place` makes the transactions, and is told what came of them; who calls it se
 does. Every one compares the revision of `map/leader/G`, so it does not matter how late it is executed, or how often.
 Whether a claim has succeeded is never concluded from silence: the next look shows who leads.
 
-A worker that has led ends with that: its store may hold commits that the log does not. The next process opens it anew.
+A place ends with its turn to lead. If the worker's store may hold commits that the log does not, its process ends, too,
+and the next one opens it anew; else it goes on with a new place and a new lease, and follows.
 """
 
 from __future__ import annotations

@@ -106,6 +106,10 @@ class FrameQueue:
             runs.append(FrameRun(*first, b"".join(pieces)))
         return runs
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._frames
+
     def forget(self) -> None:
         """Drop what nobody has taken."""
         self._frames.clear()

@@ -40,6 +40,7 @@ class History:
 
     def run(self, steps: int) -> None:
         choices = [self.write] * 9 + [self.flush, self.follow, self.crash, self.depose, self.truncate, self.late]
+        choices += [self.hand_over] * 2
         for _ in range(steps):
             self.chance.choice(choices)()
         self.take_over(self.chance.randrange(3))
@@ -115,6 +116,21 @@ class History:
         if maybe is not None and found != self.known:
             self.apply(maybe)
         assert found == self.known, "the new leader has not what was answered"
+
+    def hand_over(self) -> None:
+        """The leader follows as it is, or begins anew if it cannot, since nobody has waited for its last write."""
+        old, place, is_unsynced = self.leader, self.replicas.index(self.leader), self.chance.random() < 0.2
+        if is_unsynced:
+            old.store.commit({b"late": b"?"})
+        else:
+            old.store.sync()
+        follows = old.follow()
+        assert follows or is_unsynced, "the log has all that it has written"
+        if not follows:
+            self.restart(place)
+        self.take_over(self.another(self.replicas[place]))
+        if follows and self.chance.random() < 0.5:
+            old.catch_up()
 
     def depose(self) -> None:
         """The leader does not know that another one leads, and gets a write."""

@@ -11,7 +11,7 @@ from flin.cluster.leader import GroupLog
 from flin.engine.engine import Engine, store_of
 from flin.engine.key import USER_END
 from flin.engine.replica import open_replica
-from flin.errors import FencedError, ReadOnlyError
+from flin.errors import ReadOnlyError, StorageError
 from flin.testing import CrashModel, ManualClock, SimulatedDisk, after_crash
 from tests.cluster.logs import Etcd
 
@@ -53,6 +53,14 @@ class Replica:
         self.keeper.lead(fence, self.follower.next_number)
         self.store.holds_sweep = False
 
+    def follow(self) -> bool:
+        """It has led, and follows as it is; False: it must begin anew."""
+        self.store.hold_sweep()
+        if not self.keeper.follow():
+            return False
+        self.follower = Follower(self.log, self.keeper.index)
+        return True
+
     def users(self) -> dict[bytes, bytes]:
         return dict(self.engine.scan(stop=USER_END))
 
@@ -64,7 +72,7 @@ class Replica:
         self.keeper.stop()
         try:
             self.engine.close(flush=False)
-        except (ReadOnlyError, FencedError):
+        except (ReadOnlyError, StorageError):
             assert self.keeper.failed is not None
 
     def restarted(self, crash: CrashModel | None = None, chance: random.Random | None = None) -> Replica:

@@ -122,6 +122,11 @@ class Group:
                     return each
             await asyncio.sleep(0.02)
 
+    def prefer(self, member: Member) -> None:
+        """The controller wants this one to lead."""
+        names = tuple(each.name for each in self.members)
+        self.store.txn((), (Put(self.keys.replicas(GROUP), ReplicasValue(names, member.name).encode()),), timeout=1)
+
     async def equal(self) -> None:
         """Wait until all replicas hold the same."""
         while True:

@@ -66,6 +66,8 @@ class Simulation:
         self.led_at: list[float] = []
         self.longest_gap = 0.0
         self.claims = 0
+        self.followed = 0
+        """Leaders that went on as followers."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self.store.txn((), (Put(KEYS.replicas(GROUP), ReplicasValue(tuple(names), names[0]).encode()),), timeout=1)
@@ -194,6 +196,7 @@ class Worker:
         self.has_caught_up = False
         self.wants_end = False
         self.handover: Request | None = None
+        self.target = ("", "")
         self.entries = 0
         self.unknown: tuple[int, bytes] | None = None
 
@@ -223,6 +226,7 @@ class Worker:
             target = place.target(now)
             if target is not None and self.unknown is None:
                 self.lease.end()
+                self.target = target
                 self.handover = place.handover(target)
         request = self.handover or place.request(now)
         simulation.claims += request.kind is Kind.CLAIM
@@ -238,10 +242,24 @@ class Worker:
             if place.role is Role.LEADING and was is Role.FOLLOWING:
                 self.begin_to_lead()
         if place.role is Role.ENDED:
+            if self.handover is not None and self.handover is request and self.has_given_its_place():
+                self.follow()
+                return
             self.machine.worker = None
             simulation.after(0.5, self.machine.start)
             return
         simulation.after(0 if outcome is None else place.pause(), self.pulse)
+
+    def has_given_its_place(self) -> bool:
+        leader = self.place.leader
+        return leader is not None and leader.start == self.target[1]
+
+    def follow(self) -> None:
+        """What it wrote is known, and so is who leads: the same process goes on, with a new place."""
+        self.machine.simulation.followed += 1
+        self.machine.worker = worker = Worker(self.machine, self.start)
+        worker.show()
+        worker.pulse()
 
     def begin_to_lead(self) -> None:
         assert self.place.leader is not None

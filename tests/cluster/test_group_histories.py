@@ -163,6 +163,30 @@ def frames_without_their_end(patch: Patch) -> None:
     patch.setattr(leader, "cut", cut)
 
 
+def follows_without_proof(patch: Patch) -> None:
+    """A leader that has given its place away goes on with what it holds, whatever the log has."""
+    real = GroupLog.follow
+
+    def follow(self: GroupLog) -> bool:
+        self._frames.forget()
+        self._synced = self._frames.position
+        return real(self)
+
+    patch.setattr(GroupLog, "follow", follow)
+
+
+def follows_one_too_far(patch: Patch) -> None:
+    """Who has led misses the first entry of the next leader."""
+    real = GroupLog.follow
+
+    def follow(self: GroupLog) -> bool:
+        is_done = real(self)
+        self.index += 1
+        return is_done
+
+    patch.setattr(GroupLog, "follow", follow)
+
+
 BUGS: list[Callable[[Patch], None]] = [
     no_fence,
     reply_before_commit,
@@ -174,6 +198,8 @@ BUGS: list[Callable[[Patch], None]] = [
     flush_that_does_not_wait,
     parts_outlive_their_leader,
     frames_without_their_end,
+    follows_without_proof,
+    follows_one_too_far,
 ]
 
 

@@ -347,6 +347,65 @@ def test_what_has_expired_goes_by_the_leaders_sweep(etcd: Etcd) -> None:
         each.end()
 
 
+# Following again.
+
+
+def test_who_led_follows_and_leads_again(first: Replica, second: Replica) -> None:
+    replicas = first, second
+    for turn in range(6):
+        old, new = replicas[turn % 2], replicas[1 - turn % 2]
+        old.engine.put(b"%d" % turn, b"1")
+        old.engine.flush()  # its last words are entries of the log, too
+        old.store.sync()
+        assert old.follow()
+        assert old.follow(), "it does"
+        assert old.keeper.epoch == 0
+        new.lead()
+        new.engine.put(b"x", b"%d" % turn)
+        old.catch_up()
+        assert old.digest() == new.digest()
+        assert old.keeper.index == new.keeper.index
+        assert len(old.users()) == turn + 2
+    assert first.began_at == second.began_at == 0, "neither was opened again"
+
+
+def test_a_write_that_the_log_lacks_forbids_to_follow(etcd: Etcd, first: Replica, second: Replica) -> None:
+    first.engine.put(b"a", b"1")
+    first.store.commit({b"b": b"2"})
+    assert not first.follow()
+    assert first.keeper.epoch
+    with pytest.raises(StorageError, match="not all that was written here"):
+        first.store.sync()
+    assert not first.follow(), "that is final"
+    second.lead()
+    assert second.users() == {b"a": b"1"}
+    again = first.restarted()
+    again.catch_up()
+    assert again.users() == {b"a": b"1"}
+    again.end()
+
+
+def test_a_fence_or_an_unknown_outcome_forbids_to_follow(etcd: Etcd, first: Replica, second: Replica) -> None:
+    second.lead()
+    with pytest.raises(FencedError):
+        first.engine.put(b"a", b"1")
+    assert not first.follow()
+    second.keeper.stop()
+    client_of(second.log).plan(Fate.ANSWER_LOST)
+    with pytest.raises(StorageError, match="the replica ends"):
+        second.engine.put(b"a", b"1")
+    assert not second.follow()
+
+
+def test_a_sweep_under_way_deletes_nothing_of_a_follower(first: Replica) -> None:
+    first.engine.put(b"a", b"1", ttl=1)
+    first.clock.now_ms += 2000
+    assert first.follow()
+    assert first.store.delete_expired([b"a"], first.clock.now_ms) is None
+    assert first.keeper.index == 1
+    assert first.store.read(b"a") is not None
+
+
 def test_who_leads_is_asked_of_the_store(etcd: Etcd, first: Replica, second: Replica) -> None:
     first.keeper.confirm()
     with pytest.raises(FencedError, match="does not lead"):

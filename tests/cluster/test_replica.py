@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as redis
 
+from flin.cluster import pulse, takeover
 from flin.cluster.checkpoint_giver import CheckpointGiver, copy_answer
 from flin.cluster.checkpoint_transfer import Ask
 from flin.cluster.fleet import ANEW
 from flin.cluster.follower import index_in_tables
 from flin.cluster.log_bounds import FlushRule
 from flin.cluster.memory_key_value import Fate
+from flin.cluster.pulse import Pulse
+from flin.cluster.replica import Replica
 from flin.cluster.replicated_log import ReplicatedLog
 from flin.engine.engine import store_of
 from tests.cluster.replicas import GROUP, Group, Member, run
@@ -75,6 +79,96 @@ def test_a_leader_that_stops_hands_over(tmp_path: Path) -> None:
         old.start()
         await write(new, range(20, 40))
         await group.equal()
+
+    run(scene, tmp_path)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaders look after whom to give their place to at once, not after ten seconds."""
+    monkeypatch.setattr(takeover, "SETTLED_SECONDS", 0.3)
+    monkeypatch.setattr(pulse, "APPLIED_SECONDS", 0.1)
+
+
+async def listen_for_silence(members: list[Member], silent: list[str]) -> None:
+    """Who does not listen, at any moment: there a client that knows this port alone would be refused."""
+    while True:
+        silent += [each.name for each in members if not each.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.usefixtures("soon")
+def test_leaders_change_places_and_go_on(tmp_path: Path) -> None:
+    """Back and forth: each follows as it is, and its port is open throughout."""
+
+    async def scene(group: Group) -> None:
+        first, second, _ = group.members
+        silent: list[str] = []
+        listening = asyncio.ensure_future(listen_for_silence(group.members, silent))
+        old = await group.leader()
+        assert old is first
+        for turn in range(6):
+            await write(old, range(turn * 20, turn * 20 + 10))
+            await old.client.set(f"k{turn}", "v", px=1 + turn)
+            new = second if old is first else first
+            group.prefer(new)
+            assert await group.leader(but=old) is new
+            await write(new, range(turn * 20 + 10, turn * 20 + 20))
+            await group.equal()
+            with pytest.raises(redis.ResponseError, match=f"127.0.0.1:{new.port}"):
+                await old.client.llen("l")
+            old = new
+        assert await read_all(old) == [*range(120)]
+        assert group.leader_value().epoch == 7
+        assert [each.starts for each in group.members] == [1, 1, 1]
+        assert not any(each.running.done() for each in group.members)
+        listening.cancel()
+        assert silent == []
+        assert first.replica.engine.verify() == second.replica.engine.verify() == []
+
+    run(scene, tmp_path)
+
+
+def stray_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something writes after the last append."""
+    real = Replica._append_the_last
+
+    async def append(self: Replica) -> bool:
+        is_done = await real(self)
+        store_of(self.engine).commit({b"stray": b"?"})
+        return is_done
+
+    monkeypatch.setattr(Replica, "_append_the_last", append)
+
+
+def no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not known whether the other one leads."""
+    real = Pulse.hand_over
+
+    def hand_over(self: Pulse, target: tuple[str, str], until: float) -> bool:
+        real(self, target, until)
+        return False
+
+    monkeypatch.setattr(Pulse, "hand_over", hand_over)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("break_it", [stray_write, no_answer])
+def test_who_cannot_prove_what_it_holds_starts_anew(
+    break_it: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(group: Group) -> None:
+        old = await group.leader()
+        await write(old, range(20))
+        break_it(monkeypatch)
+        group.prefer(group.members[2])
+        assert await old.running == ANEW
+        new = await group.leader(but=old)
+        assert group.leader_value().epoch == 2, "it has handed over all the same"
+        old.start()
+        await write(new, range(20, 40))
+        await group.equal()
+        assert store_of(old.replica.engine).read(b"stray") is None
 
     run(scene, tmp_path)
 

@@ -114,7 +114,6 @@ class Impatient(Place):
     "broken",
     [
         {"lease": TooLong},
-        {"lease": NeverEnds},
         {"place": DoesNotLookAtTheLease},
         {"place": RenewsWhatItLost},
         {"place": Impatient},
@@ -152,12 +151,28 @@ def slow_followers(seconds: float, **broken: Any) -> Simulation:
     return simulation
 
 
+def slow_handover(seconds: float, **broken: Any) -> Simulation:
+    """A leader learns late that its place has been taken over, as it wanted."""
+    simulation = calm(20, 1, **broken)
+    simulation.run(seconds)
+    leader = simulation.leading()
+    leader.slow_answers = 1.5
+    assert leader.worker is not None
+    leader.worker.wants_end = True
+    simulation.run(8)
+    return simulation
+
+
 @pytest.mark.parametrize(
     ("scene", "broken"),
-    [(slow_leader, {"lease": CountsFromTheAnswer}), (slow_followers, {"place": SawItWhenItAsked})],
+    [
+        (slow_handover, {"lease": NeverEnds}),
+        (slow_leader, {"lease": CountsFromTheAnswer}),
+        (slow_followers, {"place": SawItWhenItAsked}),
+    ],
 )
 def test_moments_are_counted_from_the_right_side(scene: Callable[..., Simulation], broken: dict[str, Any]) -> None:
-    """Whatever part of a second the link is cut in."""
+    """Whatever part of a second it happens in."""
     assert not any(scene(part / 8).broken for part in range(8))
     assert any(scene(part / 8, **broken).broken for part in range(8))
 
@@ -175,6 +190,21 @@ def test_nobody_else_may_name_a_leader() -> None:
     depose(simulation)
     simulation.run(10)
     assert simulation.broken
+
+
+def test_leaders_that_hand_over_go_on_as_followers() -> None:
+    simulation = calm(20, 4)
+    for _ in range(20):
+        worker = simulation.leading().worker
+        assert worker is not None
+        worker.wants_end = True
+        simulation.run(12)
+    assert simulation.broken == []
+    assert simulation.followed == 20
+    assert [machine.starts for machine in simulation.nodes] == [1, 1, 1]
+    assert leader_of(simulation).epoch == 21
+    simulation.check_log()
+    assert simulation.broken == []
 
 
 def calm(seconds: float, seed: int, **broken: Any) -> Simulation:

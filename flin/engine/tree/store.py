@@ -293,6 +293,10 @@ class Store(Captures):
         """The time that expiries are compared with. It may jump, either way."""
         return self.options.clock_ms()
 
+    def hold_sweep(self) -> None:
+        """Set `holds_sweep`. No sweep deletes anything once this has returned, not even one that is under way."""
+        self._exclusively(lambda: setattr(self, "holds_sweep", True))
+
     def take_due(self, now_ms: int, limit: int) -> DueHeap:
         """Take keys of the memtables that have expired, each once, and when; they may have been written since."""
         return self._exclusively(lambda: self._take_due(now_ms, limit))
@@ -308,13 +312,14 @@ class Store(Captures):
         return [self._generation.due[:], *(generation.due[:] for generation in self.state.sealed)]
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int | None:
-        """Commit tombstones for those of the keys that have expired. Returns how many had. None: the clock has been set
-        back behind now_ms, and nothing was done, since keys may have been put by the new clock."""
+        """Commit tombstones for those of the keys that have expired. Returns how many had. None: nothing was done,
+        since the clock has been set back behind now_ms, and keys may have been put by the new clock; or the sweep is
+        held."""
         expired: dict[bytes, Live] | None = None
 
         def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
             nonlocal expired
-            if self.now_ms() < now_ms:
+            if self.holds_sweep or self.now_ms() < now_ms:
                 return {}
             expired = {key: entry for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
             return dict.fromkeys(expired, TOMBSTONE)

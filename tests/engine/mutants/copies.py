@@ -49,7 +49,7 @@ def copy_of_what_is_not_synced(patch: Patch) -> None:
     """all of a copy is durable as the call returns"""
 
     def capture(self: Any) -> Any:
-        patch.setattr(self, "sync", lambda position=None: None)
+        patch.setattr(self, "_sync_or_refuse", lambda sync: None)
         return original(self)
 
     original = Store.capture

@@ -43,7 +43,6 @@ def test_redis_py(cluster: ServedCluster) -> None:
     finally:
         load.stop()
     assert load.problems == []
-    cluster.may_fail |= {"exec", "EXECABORT"}  # of a MULTI that began at another node
     kinds = Counter(call.client.split()[0] for call in objects.history if call.outcome is Outcome.DONE)
     assert min(kinds["thread"], kinds["task"]) > 0
     assert check([*objects.history, *read_all(cluster, objects.all)]) == len(objects.all)
@@ -62,7 +61,6 @@ def test_node(cluster: ServedCluster, run_cluster_node: Callable[..., Any], kind
         goes_on(history)
         program.say("end")
         assert "unexpected" not in program.wait()
-    cluster.may_fail |= {"exec", "EXECABORT"}  # of a MULTI that began at another node
     calls = list(read_history(history))
     names = list(dict.fromkeys(call.object for call in calls))
     assert check([*calls, *read_all(cluster, names)]) == len(names)

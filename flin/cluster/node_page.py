@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.source import BAD, BUSY, AskError, Source
@@ -131,15 +132,10 @@ class NodePage:
             raise AskError(f"{node} has just changed: ask again")
         self._wait_until_given_away(node)
         if self._membership is not None:
-            self._membership.remove(node)
+            _again(partial(self._membership.remove, node))
         applied = [Delete(self._keys.applied(group, node)) for group in range(self._record.groups)]
-        for attempt in range(MAX_ATTEMPTS):
-            try:
-                self._store.txn((), [Delete(key), Delete(self._keys.alive(node)), *applied], timeout=TIMEOUT_SECONDS)
-                break
-            except Unavailable:  # it was asked at the member that has just been removed: the next one is asked now
-                if attempt == MAX_ATTEMPTS - 1:
-                    raise
+        gone = [Delete(key), Delete(self._keys.alive(node)), *applied]
+        _again(lambda: self._store.txn((), gone, timeout=TIMEOUT_SECONDS))
         return {"left": node, "nodes": sorted(others)}
 
     def _wait_until_given_away(self, node: str) -> None:
@@ -207,6 +203,18 @@ class NodePage:
             except KeyValueError as error:
                 told.append({"node": name, "error": str(error)})
         return told
+
+
+def _again(act: Callable[[], object]) -> None:
+    """Do what may be done twice until it is known that it is done: the member that is asked may be the one that goes;
+    the next one is asked then."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            act()
+            return
+        except Unavailable:
+            if attempt == MAX_ATTEMPTS - 1:
+                raise
 
 
 def _told(value: NodeValue) -> dict[str, Any]:

@@ -40,8 +40,8 @@ LEAVE_SECONDS: Final = 60.0
 
 POLL_SECONDS: Final = 0.5
 
-MAX_ATTEMPTS: Final = 5
-"""One for each member that there may be."""
+MAX_ATTEMPTS: Final = 20
+"""With pauses 10 s: etcd lets nobody go until it has seen the others for 5 s."""
 
 
 class NodePage:
@@ -215,6 +215,7 @@ def _again(act: Callable[[], object]) -> None:
         except Unavailable:
             if attempt == MAX_ATTEMPTS - 1:
                 raise
+        time.sleep(POLL_SECONDS)
 
 
 def _told(value: NodeValue) -> dict[str, Any]:

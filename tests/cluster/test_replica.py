@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from flin.cluster import pulse, takeover
 from flin.cluster.checkpoint_giver import CheckpointGiver, copy_answer
@@ -177,14 +179,17 @@ def test_who_lost_its_place_starts_anew_and_nothing_is_lost(tmp_path: Path) -> N
     async def scene(group: Group) -> None:
         old = await group.leader()
         await write(old, range(20))
+        once = redis.Redis(port=old.port, retry=Retry(NoBackoff(), 0))  # it sends nothing twice
+        await once.ping()
         old.etcd.cut()
-        writing = asyncio.ensure_future(old.client.rpush("l", "never"))
+        writing = asyncio.ensure_future(once.rpush("l", "never"))
         new = await group.leader(but=old)
         assert not old.replica.lease.is_held()
         await write(new, range(20, 40))
         old.etcd.mend()
         with pytest.raises((redis.ResponseError, redis.ConnectionError), match=r"UNCERTAIN|closed"):
             await writing
+        await once.aclose()
         assert await old.running == ANEW
         old.start()
         await group.equal()

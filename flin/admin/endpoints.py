@@ -66,6 +66,8 @@ class Extension:
     reading: Mapping[str, Callable[[], Awaitable[Any]]]
     acting: Mapping[str, Act]
     """Given the body's object. Raises AskError."""
+    health: Callable[[], str]
+    """What `/health` says beside that the server lives; empty: nothing."""
 
 
 class Endpoints:
@@ -152,7 +154,8 @@ class Endpoints:
     # What changes nothing.
 
     async def _health(self, request: Any) -> Any:
-        return _text(200, "ok\n")
+        remark = "" if self._extension is None else self._extension.health()
+        return _text(200, f"ok\n{remark}\n" if remark else "ok\n")
 
     async def _ready(self, request: Any) -> Any:
         answers = await self._ask_all("state")

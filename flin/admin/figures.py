@@ -84,7 +84,6 @@ def _replica(services: Services) -> dict[str, Any]:
         "role": "leader" if role.is_leading else "follower",
         "has_lease": role.is_leading and role.has_lease(),
         "voting_nodes": found.voting_nodes,
-        "wanted_nodes": found.wanted_nodes,
         "epoch": found.epoch,
         "index": found.index,
         "lag_ms": found.lag_ms,

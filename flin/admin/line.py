@@ -70,6 +70,8 @@ class RemoteSource:
     """A worker, while there is one."""
 
     def __init__(self, number: int) -> None:
+        self.waits_for = ""
+        """What it waits for while it is starting, if it has said so."""
         self._number = number
         self._end: socket.socket | None = None
         self._read = bytearray()
@@ -79,6 +81,7 @@ class RemoteSource:
     def attach(self, end: socket.socket) -> None:
         """The worker is ready, and answers at the other end. On the loop."""
         self.detach()
+        self.waits_for = ""
         end.setblocking(False)
         self._end = end
         asyncio.get_running_loop().add_reader(end, self._hear)
@@ -145,4 +148,6 @@ class RemoteSource:
             future.set_result(message["answer"])
 
     def _gone(self) -> AskError:
+        if self.waits_for:
+            return AskError(f"worker {self._number} is not there yet: it {self.waits_for}")
         return AskError(f"worker {self._number} is not there: it is starting, or has died and is started again soon")

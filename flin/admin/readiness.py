@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flin.net.cluster.role import forming
+
 FULL_SHARE: Final = 0.9
 """A share of the clients, or of what their buffers may take."""
 
@@ -74,9 +76,8 @@ def _warnings_of_replica(replica: Mapping[str, Any]) -> list[Finding]:
     if not replica:
         return []
     found = []
-    voting, wanted = replica["voting_nodes"], replica["wanted_nodes"]
-    if voting < wanted:
-        found.append(Finding("forming", f"forming: {voting} of {wanted} nodes, not replicated (docs/nodes.md)"))
+    if text := forming(replica["voting_nodes"]):
+        found.append(Finding("forming", f"{text}: start as many nodes as it says (docs/nodes.md)"))
     if replica["role"] == "leader" and not replica["has_lease"]:
         found.append(Finding("lease", "it leads without a lease: etcd does not answer it, so it answers nobody"))
     if replica["lag_ms"] > LAG_MS:

@@ -12,6 +12,7 @@ from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.cluster.joining import JoinError, ask, post
 from flin.cluster.node_directory import SECRET, read_secret
+from flin.net.cluster.role import forming
 from flin.net.settings.http_address import parse_http_address
 from flin.net.settings.options import DEFAULT_DIR, ConfigError
 
@@ -138,8 +139,15 @@ def problems_of(found: dict[str, Any]) -> list[str]:
     """What somebody should look at, of a node's answer."""
     problems = [f"{name} does not show itself" for name, node in found["nodes"].items() if node["is_away"]]
     problems += [f"group {each['group']} has no leader" for each in found["groups"] if each["leader"] is None]
-    if len(found["voting"]) < 3:
-        problems.append(f"forming: {len(found['voting'])} of 3 nodes vote, so the loss of one is the loss of all")
+    problems += [f"group {group} of {found['asked']} {what}" for group, what in found["waiting"].items()]
+    problems += [
+        f"group {each['group']}: {name} has no copy yet; --http {found['nodes'][name]['http']} says what it waits for"
+        for each in found["groups"]
+        for name in each["missing"]
+        if name != found["asked"] and name in found["nodes"]
+    ]
+    if text := forming(len(found["voting"])):
+        problems.append(f"{text}: the loss of one node is the loss of all")
     problems += [f"etcd of {each['node']}: {each['error']}" for each in found["etcd"] if "error" in each]
     problems += [f"etcd of {each['node']}: {text}" for each in found["etcd"] for text in each.get("errors", ())]
     return problems

@@ -66,11 +66,13 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """From one worker: it is ready, or, if there is a failure, not."""
+    """From one worker: it is ready, unless there is a failure, or something that it waits for."""
 
     recovered: int = 0
     """Records of its write-ahead log."""
     failure: str = ""
+    waits_for: str = ""
+    """What, from whom, and what helps."""
 
 
 def shared(options: ServerOptions) -> ServerOptions:

@@ -38,6 +38,9 @@ PIECE_BYTES: Final = MAX_PIECE_BYTES
 PAUSE_SECONDS: Final = 1.0
 """Before all are asked again, when nobody could give a copy."""
 
+TELL_AGAIN: Final = 60
+"""After so many vain rounds the log says once more what is waited for: this may go on for days."""
+
 Ask: TypeAlias = Callable[[str, Mapping[str, Any]], bytes]
 """Asks the node at an address; JoinError if it refuses, OSError if it cannot be reached."""
 
@@ -70,10 +73,11 @@ class CheckpointTransfer:
         found: Callable[[], SlotMap],
         hold: Callable[[int], None],
         pause: Callable[[float], bool],
+        tell: Callable[[str], None] = lambda what: None,
         fs: FileSystem | None = None,
     ) -> None:
         """found: the cluster's map. hold: tells that this replica needs the log from this number on; KeyValueError.
-        pause: waits; true: it is to end."""
+        pause: waits; true: it is to end. tell: given what it does, or waits for."""
         self._directory = directory
         self._taken, self._old = f"{directory}.taken", f"{directory}.old"
         self._group = group
@@ -83,6 +87,7 @@ class CheckpointTransfer:
         self._found = found
         self._hold = hold
         self._pause = pause
+        self._tell = tell
         self._fs = fs or OsFileSystem()
 
     def is_needed(self, index: int) -> bool:
@@ -102,14 +107,14 @@ class CheckpointTransfer:
     def take(self) -> bool:
         """Put a copy in the place of the replica, which nobody has open. False: it is to end. StorageError."""
         logger.warning("the log begins after what this replica has: it is made anew, from a copy of another one")
-        told = ""
+        told, since = "", 0
         while not self._pause(0):
-            problem = "no other node has a copy of the group"
+            problems = []
             for node, address in givers(self._found(), self._group, self._node):
                 try:
                     index = self._take_from(address)
                 except (JoinError, OSError, KeyValueError, ValueError, KeyError, TypeError) as error:
-                    problem = f"{node} does not give a copy: {error}"
+                    problems.append(f"{node} ({address}): {error}")
                     continue
                 except _DiskError as error:
                     raise StorageError("copy into", self._taken, error.args[0]) from error
@@ -117,8 +122,11 @@ class CheckpointTransfer:
                     return False
                 logger.info("has taken the copy of %s, which ends with entry %d", node, index)
                 return True
-            if problem != told:
-                logger.warning("%s; it is tried again", problem)
+            problem, since = _waiting(problems), since + 1
+            self._tell(problem)
+            if problem != told or since == TELL_AGAIN:
+                logger.warning("this replica %s", problem)
+                since = 0
             told = problem
             self._pause(PAUSE_SECONDS)
         return False
@@ -129,6 +137,7 @@ class CheckpointTransfer:
         """The number of the last entry in it; None: it is to end. JoinError, OSError, KeyValueError; ValueError,
         KeyError, TypeError for what makes no sense."""
         offer = self._begin(address)
+        self._tell(f"takes a copy of {sum(offer.files.values()) >> 20} MiB from {address}")
         self._hold(offer.index + 1)
         if not self._log.has(offer.index + 1):
             raise JoinError(f"{address}: its copy ends with entry {offer.index}, and the log begins later", True)
@@ -216,6 +225,19 @@ def givers(found: SlotMap, group: int, node: str) -> list[tuple[str, str]]:
     holders = found.replicas[group].nodes if group in found.replicas else ()
     names = sorted({*holders, leader} - {node, ""}, key=lambda name: (name == leader, name))
     return [(name, found.nodes[name].http) for name in names if name in found.nodes and found.nodes[name].http]
+
+
+def _waiting(problems: list[str]) -> str:
+    """problems: why each node that has a copy gives none."""
+    if not problems:
+        return (
+            "waits for a copy of the group, since the log no longer goes back far enough, and no other node has one: "
+            "docs/nodes.md says what can be done if the cluster is lost"
+        )
+    reasons = "; ".join(
+        each.partition(";")[0] for each in problems
+    )  # one that waits, too, does not tell its whole list
+    return f"waits for a copy of the group; one of these nodes must give it: {reasons}"
 
 
 def _append(path: str, data: bytes) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-QUORUM: Final = 3
-"""Members from which on one may be lost."""
+from flin.net.cluster.role import QUORUM
 
 MAX_MEMBERS: Final = 5
 """Each write goes to all members. Of five, two may be lost."""

@@ -117,7 +117,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         context = None if etcd.certificates is None else etcd.certificates.server_context()
         workers_page = WorkersPage(page, options.dir, groups)
         giver = CheckpointGiver(options.dir, record.groups, workers_page.source)
-        asked = (lambda: keeper.room, workers_page.source, giver)
+        asked = (lambda: keeper.room, workers_page.source, workers_page.waiting, giver)
         node_page = NodePage(record, etcd, store, keys, controller, membership, *asked)
         page.extend(node_page.extension(secret), context)
         board = new_board(record.groups)

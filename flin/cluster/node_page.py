@@ -27,6 +27,7 @@ from flin.cluster.log_keeper import Room
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.slot_map import map_of
+from flin.net.cluster.role import forming
 
 if TYPE_CHECKING:
     from flin.admin.endpoints import Extension
@@ -55,9 +56,10 @@ class NodePage:
         membership: OwnMembership | None,
         room: Callable[[], Room],
         source: Callable[[int], Source],
+        waiting: Callable[[], dict[int, str]],
         giver: CheckpointGiver,
     ) -> None:
-        """membership: None where etcd is not Flin's."""
+        """membership: None where etcd is not Flin's. waiting: what this node's replicas wait for that are starting."""
         self._record = record
         self._etcd = etcd
         self._store = store
@@ -66,6 +68,7 @@ class NodePage:
         self._membership = membership
         self._room = room
         self._source = source
+        self._waiting = waiting
         self._giver = giver
         self._joining = asyncio.Lock()
 
@@ -79,7 +82,11 @@ class NodePage:
             f"{PREFIX}replica": self.replica,
             COPY_PATH: self._giver.answer,
         }
-        return Extension(PREFIX, secret, reading, acting)
+        return Extension(PREFIX, secret, reading, acting, self.health)
+
+    def health(self) -> str:
+        """Whether what is written survives the loss of a node, as was seen last."""
+        return forming(len(self._controller.map.members.voting))
 
     async def join(self, body: dict[str, Any]) -> Any:
         try:
@@ -167,7 +174,8 @@ class NodePage:
         found = map_of(keys, mapped.pairs)
         away = self._controller.away()
         next_index = {group_of(pair.key): LeaseValue.decode(pair.value).index for pair in leases.pairs}
-        in_tables = {pair.key: AppliedValue.decode(pair.value).index for pair in applied.pairs}
+        in_tables = {pair.key: AppliedValue.decode(pair.value) for pair in applied.pairs}
+        nothing = AppliedValue(0, "")
         return {
             "cluster": self._record.cluster,
             "asked": self._record.node,
@@ -183,13 +191,18 @@ class NodePage:
                     "epoch": found.leaders[group].epoch if group in found.leaders else 0,
                     "preferred": found.replicas[group].preferred if group in found.replicas else "",
                     "replicas": {
-                        name: in_tables.get(keys.applied(group, name), 0)
-                        for name in (found.replicas[group].nodes if group in found.replicas else ())
+                        name: in_tables.get(keys.applied(group, name), nothing).index for name in found.holders(group)
                     },
+                    "missing": [
+                        name
+                        for name in found.holders(group)
+                        if not in_tables.get(keys.applied(group, name), nothing).start
+                    ],
                     "index": next_index.get(group, 0),
                 }
                 for group in range(found.groups)
             ],
+            "waiting": {str(group): what for group, what in self._waiting().items()},
             "etcd": self._etcd_status(found.nodes),
         }
 

@@ -13,13 +13,12 @@ from typing import Any, Final
 from flin.cluster.assignment import ReplicaPlace
 from flin.cluster.controller import Controller
 from flin.cluster.fleet import Fleet, Member, State
-from flin.cluster.forming import QUORUM
 from flin.cluster.lines import Lines
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd
 from flin.cluster.ports import turn_away
-from flin.cluster.slot_map import SlotMap
 from flin.cluster.supervisor import Supervisor
+from flin.net.cluster.role import forming
 
 logger = logging.getLogger(__name__)
 
@@ -98,14 +97,5 @@ class NodeSupervisor(Supervisor):
 
     def _what(self) -> str:
         file = f", configuration {self._options.config_file}" if self._options.config_file else ""
-        state = forming(self._controller.map)
+        state = forming(len(self._controller.map.members.voting)) or "replicated"
         return f"node {self._record.node}, directory {self._options.dir}, {state}{file}{self._ending}"
-
-
-def forming(found: SlotMap) -> str:
-    """How far the cluster has got, in words."""
-    voting = len(found.members.voting)
-    wanted = max(QUORUM, found.wanted)
-    if voting < QUORUM:
-        return f"forming: {max(len(found.nodes), 1)} of {wanted}, not replicated"
-    return f"{voting} nodes vote"

@@ -106,12 +106,14 @@ class Replica:
         on_serve: Callable[[Server], None] = lambda server: None,
         on_ready: Callable[[], None] = lambda: None,
         on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
+        on_wait: Callable[[str], None] = lambda what: None,
         ask: Ask | None = None,
         **engine_options: Any,
     ) -> None:
-        """ask: asks other nodes for a copy, if the log does not go back far enough; None: that is an error then.
-        on_serve: called with each server that begins. on_ready: called once, when clients are answered.
-        on_endpoints: told where etcd's members are, in any thread."""
+        """on_wait: told, in any thread, what it waits for before it is ready; a predicate. ask: asks other nodes for a
+        copy, if the log does not go back far enough; None: that is an error then. on_serve: called with each server
+        that begins. on_ready: called once, when clients are answered. on_endpoints: told where etcd's members are, in
+        any thread."""
         self.server: Server
         self._options = options
         self._worker = place
@@ -120,6 +122,7 @@ class Replica:
         self._attend = attend
         self._on_serve = on_serve
         self._on_ready = on_ready
+        self._on_wait = on_wait
         self._engine_options = engine_options
         keys = Keys(place.cluster)
         self.lease: Lease
@@ -148,6 +151,7 @@ class Replica:
     async def run(self) -> int:
         """The exit code. Raises what opening, reading the log and applying it raise."""
         self._loop = asyncio.get_running_loop()
+        self._on_wait("waits for etcd, of which a majority must answer: it has the cluster's map and the log")
         if not await asyncio.to_thread(self.view.begin):
             return 0
         engine = await asyncio.to_thread(self._open_above_floor)
@@ -253,6 +257,7 @@ class Replica:
             found=lambda: self.view.map,
             hold=hold,
             pause=self._stopped.wait,
+            tell=self._on_wait,
         )
 
     async def _close(self) -> None:
@@ -478,6 +483,7 @@ def main() -> int:
                 on_serve=partial(_note_server, diagnostics),
                 on_ready=lambda: _begin(replica, reports),
                 on_endpoints=store.channels.set_endpoints,
+                on_wait=lambda what: report(reports, Report(waits_for=what)),
                 ask=_asking(place),
             )
             return run_on_loop(_run(replica, lifeline))

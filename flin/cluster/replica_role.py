@@ -51,7 +51,6 @@ class WorkerRole:
         }
         return ReplicaFigures(
             voting_nodes=len(found.members.voting),
-            wanted_nodes=found.wanted,
             epoch=0 if place.leader is None else place.leader.epoch,
             index=self._log.index,
             lag_ms=0 if self.is_leading else self._lag_ms(),

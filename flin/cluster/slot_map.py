@@ -51,6 +51,10 @@ class SlotMap:
         """As many copies as there are to be of each group."""
         return 0 if self.cluster is None else self.cluster.replicas
 
+    def holders(self, group: int) -> tuple[str, ...]:
+        """The nodes that are to have a copy."""
+        return self.replicas[group].nodes if group in self.replicas else ()
+
 
 def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:
     """What a `get` of `keys.map` has found. CorruptionError if a value is none."""

@@ -273,7 +273,10 @@ class Supervisor:
     def _hear(self, number: int, worker: WorkerProcess) -> None:
         """A worker has sent a report, or has ended."""
         for report in worker.heard():
-            if not report.failure:
+            if report.waits_for:
+                if self._page is not None:
+                    self._page.note_waiting(number, report.waits_for)
+            elif not report.failure:
                 self._recovered += report.recovered
                 self._board.set_ready(number)
                 if self._page is not None:

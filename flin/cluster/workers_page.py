@@ -50,10 +50,19 @@ class WorkersPage:
     def note_ready(self, number: int) -> None:
         self._sources[number].attach(self._ends.pop(number))
 
+    def note_waiting(self, number: int, what: str) -> None:
+        """It is starting, and waits for this."""
+        self._sources[number].waits_for = what
+
+    def waiting(self) -> dict[int, str]:
+        """What each worker waits for that does."""
+        return {number: each.waits_for for number, each in enumerate(self._sources) if each.waits_for}
+
     def discard(self, number: int) -> None:
         """The worker has ended, or could not be started. Idempotent."""
         if end := self._ends.pop(number, None):
             end.close()
+        self._sources[number].waits_for = ""
         self._sources[number].detach()
 
     async def _copy(self, name: str, sources: Sequence[Source]) -> dict[str, Any]:

@@ -84,9 +84,13 @@ def test_a_worker_that_dies() -> None:
             await asked
         with pytest.raises(AskError, match="worker 3 is not there"):
             await remote.ask("echo", {})
+        remote.waits_for = "waits for a copy"
+        with pytest.raises(AskError, match="worker 3 is not there yet: it waits for a copy"):
+            await remote.ask("echo", {})
         own, theirs = socket.socketpair()  # it is started again
         remote.attach(own)
         again = asyncio.ensure_future(answer(theirs, source))
+        assert remote.waits_for == ""
         assert await remote.ask("echo", {"a": 1}) == {"a": 1}
         again.cancel()
 

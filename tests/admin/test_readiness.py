@@ -35,7 +35,6 @@ REPLICA: dict[str, Any] = {
     "role": "leader",
     "has_lease": True,
     "voting_nodes": 3,
-    "wanted_nodes": 3,
     "epoch": 1,
     "index": 7,
     "lag_ms": 0,

@@ -305,12 +305,28 @@ def test_a_copy_that_the_log_cannot_complete_is_not_taken(scene: Scene) -> None:
 
 
 def test_without_a_giver_it_waits_until_it_is_to_end(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def told(rounds: int) -> list[str]:
+        def refuse(address: str, question: Mapping[str, Any]) -> bytes:
+            raise JoinError(f"{address}: worker 3 is not there yet: it waits for a copy; one of these: new", True)
+
+        left = [False] * 2 * rounds + [True]
+        told: list[str] = []
+        transfer = scene.transfer(refuse)
+        transfer._pause, transfer._tell = lambda seconds: left.pop(0), told.append
+        assert not transfer.take()
+        return told
+
     scene.map = SlotMap()
-    left = [False] * 8 + [True] * 3
-    transfer = scene.transfer(lambda address, question: b"")
-    transfer._pause = lambda seconds: left.pop(0)
-    assert not transfer.take()
-    assert caplog.text.count("no other node has a copy of the group") == 1
+    assert ["no other node has one" in each for each in told(4)] == [True] * 4
+    assert caplog.text.count("waits for a copy of the group, since the log no longer goes back") == 1
+    scene.map = map_with("follow")
+    expected = "waits for a copy of the group; one of these nodes must give it: " + "; ".join(
+        f"{name} ({name}:1): {name}:1: worker 3 is not there yet: it waits for a copy" for name in ("follow", "lead")
+    )
+    assert told(2) == [expected] * 2
+    caplog.clear()
+    told(checkpoint_transfer.TELL_AGAIN + 1)
+    assert caplog.text.count("this replica waits for a copy") == 2
 
 
 def test_a_disk_that_refuses_is_no_giver_s_fault(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

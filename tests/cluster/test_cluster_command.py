@@ -24,9 +24,26 @@ ANSWER: dict[str, Any] = {
     "learning": [],
     "nodes": NODES,
     "groups": [
-        {"group": 0, "leader": "n1", "epoch": 2, "preferred": "n1", "replicas": {"n1": 7, "n2": 5}, "index": 9},
-        {"group": 1, "leader": "n3", "epoch": 1, "preferred": "n3", "replicas": {"n3": 1, "n1": 1}, "index": 1},
+        {
+            "group": 0,
+            "leader": "n1",
+            "epoch": 2,
+            "preferred": "n1",
+            "replicas": {"n1": 7, "n2": 5},
+            "missing": [],
+            "index": 9,
+        },
+        {
+            "group": 1,
+            "leader": "n3",
+            "epoch": 1,
+            "preferred": "n3",
+            "replicas": {"n3": 1, "n1": 1},
+            "missing": [],
+            "index": 1,
+        },
     ],
+    "waiting": {},
     "etcd": [
         {"node": name, "version": "3.4.23", "leads": name == "n2", "size_bytes": 5 << 20, "used_bytes": 1, "errors": []}
         for name in NODES
@@ -58,13 +75,16 @@ def test_what_somebody_should_look_at() -> None:
         "voting": ["n1"],
         "learning": ["n2"],
         "nodes": {**NODES, "n3": {**NODES["n3"], "is_away": True}},
-        "groups": [{**ANSWER["groups"][0], "leader": None}],
+        "groups": [{**ANSWER["groups"][0], "leader": None, "missing": ["n1", "n2", "gone"]}],
+        "waiting": {"0": "waits for a copy"},
         "etcd": [{"node": "n1", "error": "no answer"}, {**ANSWER["etcd"][1], "errors": ["NOSPACE"]}],
     }
     assert problems_of(found) == [
         "n3 does not show itself",
         "group 0 has no leader",
-        "forming: 1 of 3 nodes vote, so the loss of one is the loss of all",
+        "group 0 of n1 waits for a copy",
+        "group 0: n2 has no copy yet; --http h:6381 says what it waits for",
+        "forming: 1 of 3, not replicated: the loss of one node is the loss of all",
         "etcd of n1: no answer",
         "etcd of n2: NOSPACE",
     ]

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from flin.cli.main import main
+from flin.cluster.joining import ask
 from flin.cluster.keys import Keys, entry_number_of
 from flin.testing.cluster.nodes import Nodes
 from flin.testing.process import wait_until
@@ -119,3 +120,18 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
         wait_until(lambda: reader.get("later") == "than the copy", "it follows")
         assert len(reader.get("key7") or "") == VALUE_BYTES
     nodes.stop()
+
+    for machine in nodes.machines:
+        shutil.rmtree(nodes.folder / "flin-data" / machine.name / "group-00")
+        machine.start()
+
+    def says() -> str:
+        capsys.readouterr()
+        main(["cluster", "status", "--http", http_of(leading)])
+        return capsys.readouterr().out
+
+    awaited = "waits for a copy of the group; one of these nodes must give it: "
+    wait_until(lambda: f"group 0 of {leading.name} {awaited}" in says(), "it says what it waits for")
+    page = ask(http_of(leading), "GET", "/status", b"", {}, None).decode()
+    assert f"group 0: NOT READY: worker 0 is not there yet: it {awaited}" in page
+    assert f"this replica {awaited}" in leading.printed()

@@ -13,6 +13,7 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 
 from flin.cli.main import main
+from flin.cluster.joining import ask
 from flin.testing.cluster.machine import Machine
 from flin.testing.cluster.nodes import Nodes
 from flin.testing.process import wait_until
@@ -76,6 +77,7 @@ def test_three_command_lines_one_that_leaves_and_one_that_joins(nodes: Nodes, ca
         machine.wait_until_ready()
     assert "--workers 256 changes nothing for a node" in first.printed()
     wait_until(lambda: nodes.voting() == 3, "three vote")
+    wait_until(lambda: ask(http_of(second), "GET", "/health", b"", {}, None) == b"ok\n", "all is well")
     nodes.wait_until_led()
     with client(nodes) as it:
         for number in range(60):
@@ -116,9 +118,12 @@ def test_one_node_says_that_it_is_forming_and_strangers_are_refused(nodes: Nodes
     first.start()
     first.wait_until_ready()
     assert "forming: 1 of 3, not replicated" in first.printed()
+    health = ask(http_of(first), "GET", "/health", b"", {}, None)
+    assert health == b"ok\nforming: 1 of 3, not replicated\n"
     nodes.wait_until_led()
     code, out, _ = asked(capsys, first, "status")
-    assert (code, out.splitlines()[-1]) == (1, "forming: 1 of 3 nodes vote, so the loss of one is the loss of all")
+    last = "forming: 1 of 3, not replicated: the loss of one node is the loss of all"
+    assert (code, out.splitlines()[-1]) == (1, last)
     secret = nodes.folder / "flin-data" / "cluster-secret"
     assert secret.stat().st_mode & 0o777 == 0o600
 

@@ -284,14 +284,16 @@ function tables(now) {
 
 // What is wrong, first.
 
+function found(now, textsOf) { // what all groups say is said once
+  const groups = new Map();
+  for (const [group, figures] of now.all) for (const text of textsOf(figures)) groups.set(text, [...(groups.get(text) ?? []), group]);
+  return [...groups].map(([text, some]) => (some.length === now.all.length ? text : `group ${some.join(", ")}: ${text}`));
+}
+
 function head(now) {
-  const labelled = now.all.length > 1, where = (group) => (labelled ? `group ${group}: ` : "");
-  const bad = [], warn = [];
-  for (const [group, figures] of now.all) {
-    if (figures.error) bad.push(where(group) + figures.error);
-    (figures.reasons ?? []).forEach((each) => bad.push(where(group) + each.text));
-    (figures.warnings ?? []).forEach((each) => warn.push(where(group) + each.text));
-  }
+  const labelled = now.all.length > 1;
+  const bad = found(now, (figures) => [...(figures.error ? [figures.error] : []), ...(figures.reasons ?? []).map((each) => each.text)]);
+  const warn = found(now, (figures) => (figures.warnings ?? []).map((each) => each.text));
   findings(bad, warn);
   const [word, kind] = bad.length ? ["NOT READY", "bad"] : warn.length ? ["LOOK AT THIS", "warn"] : ["READY", "good"];
   state(word, kind);

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from flin.net.cluster.topology import Topology
+
+QUORUM: Final = 3
+"""Nodes that vote, from which on one may be lost: from then on what is written is replicated."""
+
+
+def forming(voting: int) -> str:
+    """What is wrong while fewer nodes vote; empty: nothing is. A node that knows of none is one itself.
+
+    >>> forming(1), forming(3)
+    ('forming: 1 of 3, not replicated', '')
+    """
+    return "" if voting >= QUORUM else f"forming: {max(voting, 1)} of {QUORUM}, not replicated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +32,6 @@ class ReplicaFigures:
 
     voting_nodes: int = 0
     """How many nodes decide together: a majority of them may not be lost."""
-    wanted_nodes: int = 3
-    """From so many voting nodes on, what is written is replicated; with fewer the cluster is still forming."""
     epoch: int = 0
     """The leader's."""
     index: int = 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.cluster.role import forming
 from flin.net.command.arguments import timeout_seconds_of_ms
 from flin.net.command.registry import command, container
 from flin.net.commands.help import declare_help
@@ -57,7 +58,6 @@ def _own_group(gate: SlotGate) -> Group:
 def replica_figures(role: ReplicaRole, gate: SlotGate) -> dict[str, object]:
     """INFO replication of a replica."""
     figures, group = role.figures(), _own_group(gate)
-    voting, wanted = figures.voting_nodes, figures.wanted_nodes
     found: dict[str, object] = {"role": "master" if role.is_leading else "slave"}
     if role.is_leading:
         found["connected_slaves"] = sum(not gate.is_away(node) for node in group.followers)
@@ -72,8 +72,8 @@ def replica_figures(role: ReplicaRole, gate: SlotGate) -> dict[str, object]:
         found["slave_repl_offset"], found["slave_read_only"] = figures.index, 1
     return found | {
         "master_repl_offset": figures.index,
-        "cluster_nodes_voting": voting,
-        "cluster_replication": "replicated" if voting >= wanted else f"forming: {voting} of {wanted}, not replicated",
+        "cluster_nodes_voting": figures.voting_nodes,
+        "cluster_replication": forming(figures.voting_nodes) or "replicated",
         "cluster_epoch": figures.epoch,
         "cluster_log_index": figures.index,
         "cluster_lag_ms": figures.lag_ms,

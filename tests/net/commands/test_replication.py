@@ -88,6 +88,8 @@ def test_a_follower() -> None:
     assert "master_link_status:down" in lines(client, b"INFO", b"replication")
     role.shown = ReplicaFigures(voting_nodes=1)
     assert "cluster_replication:forming: 1 of 3, not replicated" in lines(client, b"INFO", b"replication")
+    role.shown = ReplicaFigures(voting_nodes=3)
+    assert "cluster_replication:replicated" in lines(client, b"INFO", b"replication")
 
 
 HALF = SLOTS // 2

@@ -1,41 +1,22 @@
 """Three real nodes under load, broken again and again: nothing that was acknowledged is lost, and writes go on. And
-nodes that answer before they commit are found out."""
+nodes that were broken on purpose are found out."""
 
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import pytest
 
 from flin.testing.cluster.failover import run
-from flin.testing.cluster.faults import LINKED, OWN_ETCD, kill_leader
-from flin.testing.cluster.linearizable import NotLinearizable
+from flin.testing.cluster.faults import LINKED, OWN_ETCD
+from tests.cluster.broken_nodes import refused
 from tests.tool import needs_tool
 
 pytestmark = pytest.mark.slow
 
 GROUPS = 2
 """Fewer than nodes have by default: each is a process of every node, and this is about faults, not about numbers."""
-
-TRIES = 6
-"""Kills within which the bug is found; the first one shows it nearly always."""
-
-REPLY_BEFORE_COMMIT = f"""
-import sys, threading, time
-sys.path[:0] = {sys.path!r}
-from flin.cluster.leader import GroupLog
-GroupLog.synced = property(lambda self: self._frames.position)
-def _append_later(self):
-    time.sleep(0.5)
-    try:
-        self._rounds.join(self._append_all)
-    except Exception:
-        pass
-GroupLog.sync = lambda self, position: threading.Thread(target=_append_later, args=(self,), daemon=True).start()
-"""
-"""What each process of the nodes runs first."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +37,6 @@ def test_links_to_an_etcd_that_is_there(tmp_path: Path) -> None:
     assert {each.fault for each in episodes} == {fault.__name__ for fault in LINKED}
 
 
-def test_nodes_that_answer_before_they_commit(tmp_path: Path) -> None:
-    with pytest.raises(NotLinearizable, match="no order explains"):
-        run(tmp_path, (kill_leader,), TRIES, 0, io.StringIO(), groups=1, more=REPLY_BEFORE_COMMIT)
+@pytest.mark.parametrize("bug", ["reply_before_commit", "lease_ignored", "unknown_is_refused"])
+def test_broken_nodes_are_refused(bug: str, tmp_path: Path) -> None:
+    assert "no order explains" in refused(bug, tmp_path, 0)

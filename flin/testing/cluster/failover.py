@@ -18,12 +18,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
+from flin.testing.cluster.bystanders import Bystanders
 from flin.testing.cluster.faults import LINKED, OWN_ETCD, Fault, Scene
 from flin.testing.cluster.history import Call, Outcome, Reply, longest_gap_ns, write_history
 from flin.testing.cluster.linearizable import check
@@ -67,7 +68,6 @@ class Run:
 
     def __init__(self, nodes: Nodes, folder: Path) -> None:
         self.nodes = nodes
-        self.episodes: list[Episode] = []
         self._folder = folder
         self._kept: dict[str, tuple[Reply, ...]] = {}
 
@@ -75,13 +75,16 @@ class Run:
         """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
         objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed)
         load = Load(self.nodes.addresses, objects)
+        bystanders = Bystanders(objects, self.nodes.ports, self.nodes.groups)
         load.start()
+        bystanders.start()
         try:
             load.goes_on(CALLS_BEFORE)
             fault(Scene(self.nodes, random.Random(seed)))
             self.nodes.wait_until_led()
             load.goes_on(CALLS_AFTER)
         finally:
+            bystanders.stop()
             load.stop()
         assert not load.problems, load.problems
         self.nodes.wait_until_whole()
@@ -90,8 +93,7 @@ class Run:
         write_history(self._folder / "history", history)
         check(history)
         self.nodes.wait_until_equal(key for name in objects.all for _, key in reading(name))
-        self.episodes.append(_told(fault.__name__, seed, objects.history, self.nodes.groups))
-        return self.episodes[-1]
+        return _told(fault.__name__, seed, objects.history, self.nodes.groups)
 
     def check_all(self) -> int:
         """Read all objects of all faults again. AssertionError if one is not what it was."""
@@ -132,8 +134,11 @@ def _told(fault: str, seed: int, history: Sequence[Call], groups: int) -> Episod
 def run(
     folder: Path, faults: Sequence[Fault], count: int, seed: int, out: TextIO, seconds: float = float("inf"),
     is_linked: bool = False, groups: int = GROUPS, more: str = "",
+    on_episode: Callable[[Episode], object] = lambda episode: None,
 ) -> list[Episode]:  # fmt: skip
-    """So many faults, in turn, on a new cluster; or fewer if the time is over. Raises AssertionError."""
+    """So many faults, in turn, on a new cluster; or fewer if the time is over. Raises AssertionError; on_episode
+    is told what went well before that."""
+    episodes: list[Episode] = []
     deadline = time.monotonic() + seconds
     with ExitStack() as held:
         links = held.enter_context(Links()) if is_linked else None
@@ -148,6 +153,8 @@ def run(
             print(f"{fault.__name__} {seed + number} …", end="", file=out, flush=True)
             began = time.monotonic()
             it = done.episode(fault, seed + number)
+            episodes.append(it)
+            on_episode(it)
             print(
                 f" {it.calls} calls, {it.unknown} unknown, {it.refused} refused, longest gap {it.gap_seconds:g} s, "
                 f"{time.monotonic() - began:.0f} s in all",
@@ -155,7 +162,7 @@ def run(
             )  # fmt: skip
         print(f"{done.check_all()} objects are what they were, in all replicas", file=out, flush=True)
         nodes.stop()
-    return done.episodes
+    return episodes
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
@@ -166,17 +173,20 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
         faults = tuple(named[name] for name in options.only.split(","))
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all processes are ended
     folder = Path(tempfile.mkdtemp(prefix="flin-failover-", dir=options.directory))
+    episodes: list[Episode] = []
     try:
-        episodes = run(
-            folder, faults, options.faults, options.seed, out, options.seconds, options.linked, options.groups
-        )
+        run(
+            folder, faults, options.faults, options.seed, out, options.seconds, options.linked, options.groups,
+            on_episode=episodes.append,
+        )  # fmt: skip
     except AssertionError as error:
-        print(f"\nVIOLATION\n{error}\nkept: {folder}", file=out)
+        print(f"\n{'HANGS' if isinstance(error, HangError) else 'VIOLATION'}\n{error}\nkept: {folder}", file=out)
         return 1
+    finally:
+        if options.json:
+            options.json.write_text(json.dumps([asdict(each) for each in episodes], indent=1), encoding="utf-8")
     shutil.rmtree(folder)
     print(f"{len(episodes)} faults: nothing was lost", file=out)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in episodes], indent=1), encoding="utf-8")
     return 0
 
 
@@ -184,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flin.testing.cluster.failover",
         description="Break a cluster of three nodes under load and check what its clients saw.",
-        epilog="Exit code: 0 nothing was lost, 1 a violation (its folder is kept), 2 wrong usage.",
+        epilog="Exit code: 0 nothing was lost, 1 a violation, or something hangs (its folder is kept), 2 wrong usage.",
     )
     add = parser.add_argument
     add("--faults", type=int, default=25, help="number of faults (default 25)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
 from typing import Final
@@ -12,12 +13,18 @@ from typing import Final
 from flin.testing import process
 from flin.testing.cluster.machine import Machine
 from flin.testing.cluster.nodes import Nodes, Replica
-from flin.testing.process import PATIENCE_SECONDS, wait_until
+from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
 
 LEASE_SECONDS: Final = 4.0
 
 MAX_STOP_SECONDS: Final = 2 * LEASE_SECONDS
 """A stop lasts less than a lease, about one, or more than one."""
+
+RETURN_SECONDS: Final = 40.0
+"""Within which a group comes back to the node that should lead it: it leads for ten seconds elsewhere, at least."""
+
+GIVING_UP_SECONDS: Final = 4.0
+"""After a SIGTERM: within this time a leader that cannot reach etcd has told its clients so."""
 
 
 @dataclass
@@ -62,6 +69,19 @@ def kill_leader_again(scene: Scene) -> None:
     group = scene.group()
     process.kill(scene.leader_pid(group))
     scene.pause(LEASE_SECONDS)
+    process.kill(scene.leader_pid(group))
+
+
+def kill_leader_that_came_back(scene: Scene) -> None:
+    """kill -9 of a leader, and of its process again once the group has come back to its node: who led meanwhile leads
+    again, in the same process."""
+    group = scene.group()
+    first = scene.leader(group)
+    process.kill(scene.leader_pid(group))
+    wait_until(lambda: scene.leader(group) != first, f"group {group} has another leader")
+    with suppress(HangError):  # it was not the preferred one
+        wait_until(lambda: scene.leader(group) == first, f"group {group} has come back", RETURN_SECONDS)
+    scene.pause(2)
     process.kill(scene.leader_pid(group))
 
 
@@ -173,6 +193,20 @@ def lose_answers(scene: Scene) -> None:
     link.heal()
 
 
+def end_amid_lost_answers(scene: Scene) -> None:
+    """SIGTERM of a node that is not told what became of its last appends, so it cannot tell its clients."""
+    number = scene.chance.randrange(len(scene.nodes.links))
+    machine, link = scene.nodes.machines[number], scene.nodes.links[number]
+    link.answers.hold()
+    scene.pause(1)
+    machine.terminate()
+    sleep(GIVING_UP_SECONDS)
+    machine.kill()
+    link.reset()
+    link.heal()
+    machine.start()
+
+
 def lose_requests(scene: Scene) -> None:
     """What a node asks of etcd is held for a while, then lost."""
     link = scene.chance.choice(scene.nodes.links)
@@ -234,13 +268,13 @@ Fault = Callable[[Scene], None]
 OWN_ETCD: Final[tuple[Fault, ...]] = (
     kill_leader, kill_machine, stop_leader, kill_etcd_leader, kill_all, end_machine, kill_leader_again, stop_machine,
     kill_follower, kill_amid_handover, stop_etcd_leader, stop_supervisor, kill_supervisor, stop_amid_handover,
-    jump_clock,
+    jump_clock, kill_leader_that_came_back,
 )  # fmt: skip
 """For nodes that start an etcd each."""
 
 LINKED: Final[tuple[Fault, ...]] = (
     lose_answers, late_requests, kill_leader, cut_link, flap_link, lose_requests, delay_link, kill_etcd_member,
-    stop_leader, kill_machine,
+    stop_leader, kill_machine, end_amid_lost_answers,
 )  # fmt: skip
 """For nodes with links to an etcd that is there already."""
 

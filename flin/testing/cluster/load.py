@@ -40,6 +40,9 @@ TIMEOUT_SECONDS: Final = 4.0
 PAUSE_SECONDS: Final = 0.02
 """After a request that failed."""
 
+KINDS: Final = "ntrm"
+"""What the keys of an object end with: a counter, a string that grows, a register, another counter."""
+
 CONNECTED: Final = "connecting to"
 """In redis-py's text of an error of a connection that was never made: nothing was sent."""
 
@@ -70,6 +73,11 @@ class Objects:
             self._calls[name] += 1
             return name, some_commands(self._random, name, self._calls[name])
 
+    @property
+    def now(self) -> list[str]:
+        with self._lock:
+            return [*self._now]
+
     def note(self, call: Call) -> None:
         with self._lock:
             self.history.append(call)
@@ -85,7 +93,7 @@ class Objects:
 
 def some_commands(chance: random.Random, name: str, number: int) -> tuple[Command, ...]:
     """A request to the keys of a tag: a counter, a string that grows, a register; one in four reads."""
-    count, text, register, other = (f"{name}{kind}" for kind in "ntrm")
+    count, text, register, other = (f"{name}{kind}" for kind in KINDS)
     return chance.choice(
         (
             (("INCR", count),),
@@ -102,7 +110,7 @@ def some_commands(chance: random.Random, name: str, number: int) -> tuple[Comman
 
 def reading(name: str) -> tuple[Command, ...]:
     """All of an object."""
-    return tuple(("GET", f"{name}{kind}") for kind in "ntrm")
+    return tuple(("GET", f"{name}{kind}") for kind in KINDS)
 
 
 class Load:

@@ -79,6 +79,11 @@ class Nodes:
             ]  # fmt: skip
             self.machines.append(Machine(folder, f"node{number + 1}", own, **self.clock.environment))
 
+    @property
+    def ports(self) -> dict[int, list[int]]:
+        """By group: where its replicas are."""
+        return {group: [base + PORT_STEP * group for base in self._base] for group in range(self.groups)}
+
     def start(self) -> None:
         """Until they form a cluster in which every group is led."""
         if self.etcds is not None:

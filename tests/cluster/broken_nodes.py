@@ -1,0 +1,198 @@
+"""Nodes that are broken on purpose, each by one function that is changed in its processes: what the faults on real
+nodes must refuse.
+
+    python -m tests.cluster.broken_nodes lease_ignored --seed 3
+
+says after how many faults it was refused, and by what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from flin.testing.cluster.failover import run
+from flin.testing.cluster.faults import (
+    Fault,
+    end_amid_lost_answers,
+    end_machine,
+    kill_all,
+    kill_leader,
+    kill_leader_that_came_back,
+    late_requests,
+    stop_leader,
+)
+
+
+def change(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+def reply_before_commit() -> None:
+    """All is taken to be in the log at once, and comes there half a second later."""
+    import threading
+
+    from flin.cluster.leader import GroupLog
+
+    def append_later(log: GroupLog) -> None:
+        time.sleep(0.5)
+        log._rounds.join(log._append_all)
+
+    def sync(log: GroupLog, position: int) -> None:
+        threading.Thread(target=append_later, args=(log,), daemon=True).start()
+
+    change(GroupLog, "synced", property(lambda log: log._frames.position))
+    change(GroupLog, "sync", sync)
+
+
+def no_fence() -> None:
+    """An append does not ask who leads; its number must be free still."""
+    from flin.cluster import replicated_log
+    from flin.cluster.key_value import ModRevision
+
+    def compare(key: bytes, equals: int) -> ModRevision:
+        return ModRevision(key if b"/log/" in key else b"nothing", 0)
+
+    change(replicated_log, "ModRevision", compare)
+
+
+def nothing_compared() -> None:
+    """An append puts its entries, whoever leads and whatever is there."""
+    from flin.cluster.key_value import Put
+    from flin.cluster.replicated_log import Fence, ReplicatedLog
+
+    def append(log: ReplicatedLog, fence: Fence, number: int, entries: Sequence[bytes], timeout: float) -> None:
+        log.store.txn((), [Put(log._key(number + place), data) for place, data in enumerate(entries)], timeout=timeout)
+
+    change(ReplicatedLog, "append", append)
+
+
+def lease_ignored() -> None:
+    """Who leads answers, however long ago it renewed its lease."""
+    from flin.cluster.lease import Lease
+
+    change(Lease, "is_held", lambda lease: lease.until > float("-inf"))
+
+
+def lease_checked_before() -> None:
+    """At the beginning of a tick instead of at its end; and ticks are long, so that a stop falls into one."""
+    from flin.net.run.leased_tick import LeasedTick
+    from flin.net.run.tick import ReplySink
+    from flin.net.run.timed_tick import TimedTick
+
+    held: dict[LeasedTick, bool] = {}
+
+    def enter(tick: LeasedTick, sink: ReplySink) -> None:
+        if not tick._sinks:
+            held[tick] = tick._has_lease()
+            time.sleep(0.02)
+        TimedTick.enter(tick, sink)
+
+    def end(tick: LeasedTick) -> None:
+        if tick.has_aside:
+            tick.speaker = None
+            tick.round.run()
+        if not held.get(tick, True):
+            tick._deny()
+        TimedTick.end(tick)
+        tick._batches = -1 if tick._sinks else tick._pending.batches
+
+    change(LeasedTick, "enter", enter)
+    change(LeasedTick, "end", end)
+
+
+def unknown_is_refused() -> None:
+    """A write whose outcome is not known is told as one that was not executed."""
+    from flin.net.serve import judge
+
+    change(judge, "UNCERTAIN", "CLUSTERDOWN nobody knows")
+
+
+def replies_kept() -> None:
+    """Cached replies of a leader outlive its time: when it leads again, they are there."""
+    from flin.cluster.replica import Replica
+
+    real = Replica._serve
+    kept: dict[bytes, bytes] = {}
+
+    async def serve(replica: Replica, *, is_leading: bool) -> None:
+        await real(replica, is_leading=is_leading)
+        if is_leading:
+            nonlocal kept
+            hot = replica.server.services.databases.keyspaces[0].hot
+            hot.young.update(kept)
+            kept = hot.young
+
+    change(Replica, "_serve", serve)
+
+
+def index_too_high() -> None:
+    """Tables tell of one entry more than they hold."""
+    from flin.cluster.leader import INDEX_KEY, GroupLog, encode_index
+    from flin.engine.entry import Entry
+
+    def last_words(log: GroupLog) -> Mapping[bytes, Entry]:
+        return {INDEX_KEY: encode_index(log.index + 1)}
+
+    change(GroupLog, "last_words", last_words)
+
+
+class Broken(NamedTuple):
+    """What was broken, what shows it, and within how many faults."""
+
+    bug: Callable[[], None]
+    faults: tuple[Fault, ...]
+    tries: int
+    is_linked: bool = False
+    groups: int = 1
+
+
+NODES: Final = {
+    each.bug.__name__: each
+    for each in (
+        Broken(reply_before_commit, (kill_leader,), 6),
+        Broken(nothing_compared, (late_requests,), 12, is_linked=True),
+        Broken(no_fence, (late_requests,), 12, is_linked=True),
+        Broken(lease_ignored, (stop_leader,), 20),
+        Broken(lease_checked_before, (stop_leader,), 20),
+        Broken(unknown_is_refused, (end_amid_lost_answers,), 8, is_linked=True),
+        Broken(replies_kept, (kill_leader_that_came_back,), 6),
+        Broken(index_too_high, (end_machine, kill_all), 12),
+    )
+}
+
+
+def refused(name: str, folder: Path, seed: int) -> str:
+    """What refused it, and the first words of why. AssertionError: nothing did."""
+    broken, out = NODES[name], io.StringIO()
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from tests.cluster.broken_nodes import {name} as bug; bug()"
+    try:
+        run(
+            folder, broken.faults, broken.tries, seed, out,
+            is_linked=broken.is_linked, groups=broken.groups, more=program,
+        )  # fmt: skip
+    except AssertionError as error:
+        said = re.sub(r"\s+", " ", str(error))[:300]
+        return f"{name}: refused at fault {out.getvalue().count('…')}: {type(error).__name__} {said}"
+    raise AssertionError(f"{name} was not refused within {broken.tries} faults: {out.getvalue()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.broken_nodes")
+    parser.add_argument("bug", choices=NODES)
+    parser.add_argument("--seed", type=int, default=random.randrange(1000))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(refused(asked.bug, Path(folder), asked.seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -222,8 +222,8 @@ class LogKeeper:
                 log.truncate(below, TIMEOUT_SECONDS)
             log.truncate(floor, TIMEOUT_SECONDS)
 
-    def _compact(self, revision: int) -> None:
-        if revision - self._compacted >= COMPACTED_AT_LEAST:
+    def _compact(self, revision: int, at_least: int = COMPACTED_AT_LEAST) -> None:
+        if revision - self._compacted >= at_least:
             self._store.compact(revision, timeout=TIMEOUT_SECONDS)
             self._compacted = revision
 
@@ -235,7 +235,8 @@ class LogKeeper:
 
     def _leave_full(self, room: Room) -> None:
         """Room was made, so that puts may be taken again."""
-        self._compact(self._store.get(self._keys.cluster, timeout=TIMEOUT_SECONDS).revision)
+        # However little that is: a deletion is one revision, and while etcd is full no others follow.
+        self._compact(self._store.get(self._keys.cluster, timeout=TIMEOUT_SECONDS).revision, 1)
         self._defragment(too_large(*self._statuses()))
         statuses, quota = self._statuses()
         if statuses and not too_large(statuses, quota):

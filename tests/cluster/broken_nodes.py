@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from flin.testing.cluster.failover import run
+from flin.testing.cluster.failover import World, run
 from flin.testing.cluster.faults import (
     Fault,
     end_amid_lost_answers,
@@ -151,7 +151,7 @@ class Broken(NamedTuple):
     bug: Callable[[], None]
     faults: tuple[Fault, ...]
     tries: int
-    is_linked: bool = False
+    world: World = World.OWN
     groups: int = 1
 
 
@@ -159,11 +159,11 @@ NODES: Final = {
     each.bug.__name__: each
     for each in (
         Broken(reply_before_commit, (kill_leader,), 6),
-        Broken(nothing_compared, (late_requests,), 12, is_linked=True),
-        Broken(no_fence, (late_requests,), 12, is_linked=True),
+        Broken(nothing_compared, (late_requests,), 12, world=World.LINKED),
+        Broken(no_fence, (late_requests,), 12, world=World.LINKED),
         Broken(lease_ignored, (stop_leader,), 20),
         Broken(lease_checked_before, (stop_leader,), 20),
-        Broken(unknown_is_refused, (end_amid_lost_answers,), 8, is_linked=True),
+        Broken(unknown_is_refused, (end_amid_lost_answers,), 8, world=World.LINKED),
         Broken(replies_kept, (kill_leader_that_came_back,), 6),
         Broken(index_too_high, (end_machine, kill_all), 12),
     )
@@ -177,7 +177,7 @@ def refused(name: str, folder: Path, seed: int) -> str:
     try:
         run(
             folder, broken.faults, broken.tries, seed, out,
-            is_linked=broken.is_linked, groups=broken.groups, more=program,
+            world=broken.world, groups=broken.groups, more=program,
         )  # fmt: skip
     except AssertionError as error:
         said = re.sub(r"\s+", " ", str(error))[:300]

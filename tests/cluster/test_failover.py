@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from flin.testing.cluster.failover import run
-from flin.testing.cluster.faults import LINKED, OWN_ETCD
+from flin.testing.cluster.failover import World, run
+from flin.testing.cluster.faults import (
+    LINKED,
+    OWN_ETCD,
+    cut_node,
+    cut_node_one_way,
+    cut_two_nodes,
+    fill_disk,
+    fill_etcd,
+    kill_amid_truncation,
+    kill_etcd_amid_compaction,
+)
+from flin.testing.cluster.network import Network, NetworkError
 from tests.cluster.broken_nodes import refused
 from tests.tool import needs_tool
 
@@ -33,8 +44,23 @@ def test_nodes_with_an_etcd_each(tmp_path: Path) -> None:
 
 
 def test_links_to_an_etcd_that_is_there(tmp_path: Path) -> None:
-    episodes = run(tmp_path, LINKED, len(LINKED), 0, io.StringIO(), is_linked=True, groups=GROUPS)
+    episodes = run(tmp_path, LINKED, len(LINKED), 0, io.StringIO(), world=World.LINKED, groups=GROUPS)
     assert {each.fault for each in episodes} == {fault.__name__ for fault in LINKED}
+
+
+def test_networks_that_are_cut(tmp_path: Path) -> None:
+    try:
+        with Network(1):
+            pass
+    except NetworkError as error:
+        pytest.skip(f"networks cannot be made here: {error}")
+    faults = cut_node, cut_two_nodes, cut_node_one_way
+    assert len(run(tmp_path, faults, 3, 0, io.StringIO(), world=World.NETWORKED, groups=GROUPS)) == 3
+
+
+def test_little_room(tmp_path: Path) -> None:
+    faults = fill_etcd, kill_amid_truncation, kill_etcd_amid_compaction, fill_disk
+    assert len(run(tmp_path, faults, len(faults), 0, io.StringIO(), world=World.SMALL, groups=GROUPS)) == len(faults)
 
 
 @pytest.mark.parametrize("bug", ["reply_before_commit", "lease_ignored", "unknown_is_refused"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flin.cluster.etcd_maintenance import Alarm, Member, Status
-from flin.cluster.key_value import Compacted, KeyValueStore, NoSpace, Put
+from flin.cluster.key_value import Compacted, Delete, KeyValueStore, NoSpace, Put
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaseValue, ReplicasValue, entry_number_of
 from flin.cluster.log_keeper import LogKeeper
 from flin.cluster.memory_key_value import MemoryKeyValues
@@ -117,6 +117,22 @@ def test_who_is_not_the_controller_only_looks() -> None:
     keeper.step()
     assert kept(store, 0) == (9, 9)
     assert not maintenance.is_full
+
+
+def test_a_full_etcd_forgets_what_one_deletion_has_freed() -> None:
+    """While it is full, nothing else makes its history longer."""
+    store = MemoryKeyValues().client()
+    made(store)
+    maintenance = FakeMaintenance()
+    maintenance.is_full, maintenance.used = True, 4 << 30
+    keeper = LogKeeper(store, maintenance, KEYS)
+    before = put(store, b"others", b"of somebody else")
+    keeper.step()
+    store.txn((), [Delete(b"others")], timeout=TIMEOUT)
+    keeper.step()
+    with pytest.raises(Compacted):
+        store.get(b"others", revision=before, timeout=TIMEOUT)
+    assert maintenance.is_full, "its file is as large as before"
 
 
 def test_what_an_operator_is_told(caplog: pytest.LogCaptureFixture) -> None:

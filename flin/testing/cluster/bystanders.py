@@ -33,10 +33,10 @@ Asked = deque[tuple[str, str, int]]
 class Bystanders:
     """From start() to stop(). Only what was answered is noted: a refusal says nothing, and a question does nothing."""
 
-    def __init__(self, objects: Objects, ports: Mapping[int, Sequence[int]], groups: int) -> None:
-        """ports: where each group's replicas are."""
+    def __init__(self, objects: Objects, places: Mapping[int, Sequence[tuple[str, int]]], groups: int) -> None:
+        """places: where each group's replicas are."""
         self._objects = objects
-        self._ports = ports
+        self._places = places
         self._group = cache(lambda name: group_of(slot_of(name), groups))
         self._random = random.Random(0)
         self._loop = asyncio.new_event_loop()
@@ -57,15 +57,17 @@ class Bystanders:
 
     def _run(self) -> None:
         tasks = [
-            self._loop.create_task(self._ask(group, port)) for group, ports in self._ports.items() for port in ports
+            self._loop.create_task(self._ask(group, *place))
+            for group, places in self._places.items()
+            for place in places
         ]
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
 
-    async def _ask(self, group: int, port: int) -> None:
+    async def _ask(self, group: int, host: str, port: int) -> None:
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(host, port)
             except OSError:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue

@@ -2,6 +2,7 @@
 acknowledged is lost or done twice, no read is stale, writes go on afterwards, and the replicas are equal.
 
     python -m flin.testing.cluster.failover --faults 400 --seed 1
+    python -m flin.testing.cluster.failover --networked --only cut_node,cut_two_nodes
 
 A fault is chosen by its seed, and so are the pauses within it; what the machine does between them is not. Each has
 objects of its own: its load ends, every object is read, and their histories are checked. All objects are read once more
@@ -18,19 +19,23 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, TextIO
 
 from flin.testing.cluster.bystanders import Bystanders
-from flin.testing.cluster.faults import LINKED, OWN_ETCD, Fault, Scene
-from flin.testing.cluster.history import Call, Outcome, Reply, longest_gap_ns, write_history
+from flin.testing.cluster.episode import Episode, told
+from flin.testing.cluster.faults import LINKED, NETWORKED, OWN_ETCD, SMALL, Fault, Scene, fill_disk
+from flin.testing.cluster.history import Call, Outcome, Reply, write_history
 from flin.testing.cluster.linearizable import check
 from flin.testing.cluster.link import Links
 from flin.testing.cluster.load import Load, Objects, called, cluster_client, reading
-from flin.testing.cluster.nodes import GROUPS, Nodes, group_of, slot_of
+from flin.testing.cluster.network import Network
+from flin.testing.cluster.nodes import GROUPS, NODES, Nodes, group_of, slot_of
+from flin.testing.cluster.small import SmallDisk, program
 from flin.testing.process import HangError
 
 OBJECTS: Final = 18
@@ -44,30 +49,29 @@ READ_TRIES: Final = 50
 
 PAUSE_SECONDS: Final = 0.2
 
-RELEASED: Final = (*OWN_ETCD, *LINKED)
-"""All faults, by their names."""
+
+class World(StrEnum):
+    """What the nodes live in."""
+
+    OWN = "own"
+    """Each has an etcd, on one machine."""
+    LINKED = "linked"
+    """They have links to an etcd that is there already."""
+    NETWORKED = "networked"
+    """Each has an etcd, and an address in a network: as root."""
+    SMALL = "small"
+    """Each has an etcd, and little room."""
 
 
-@dataclass
-class Episode:
-    """What came of a fault."""
-
-    fault: str
-    seed: int
-    calls: int = 0
-    unknown: int = 0
-    refused: int = 0
-    gap_seconds: float = 0.0
-    """The longest time in which some group answered nobody."""
-    gaps: dict[int, float] = field(default_factory=dict)
-    """By group."""
+FAULTS: Final = {World.OWN: OWN_ETCD, World.LINKED: LINKED, World.NETWORKED: NETWORKED, World.SMALL: SMALL}
 
 
 class Run:
     """Faults on one cluster. `kept` is what all objects held at the end of their load."""
 
-    def __init__(self, nodes: Nodes, folder: Path) -> None:
+    def __init__(self, nodes: Nodes, folder: Path, world: World) -> None:
         self.nodes = nodes
+        self._world = world
         self._folder = folder
         self._kept: dict[str, tuple[Reply, ...]] = {}
 
@@ -75,7 +79,7 @@ class Run:
         """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
         objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed)
         load = Load(self.nodes.addresses, objects)
-        bystanders = Bystanders(objects, self.nodes.ports, self.nodes.groups)
+        bystanders = Bystanders(objects, self.nodes.places, self.nodes.groups)
         load.start()
         bystanders.start()
         try:
@@ -93,7 +97,10 @@ class Run:
         write_history(self._folder / "history", history)
         check(history)
         self.nodes.wait_until_equal(key for name in objects.all for _, key in reading(name))
-        return _told(fault.__name__, seed, objects.history, self.nodes.groups)
+        by_group: dict[int, list[Call]] = {}
+        for call in objects.history:
+            by_group.setdefault(group_of(slot_of(call.object), self.nodes.groups), []).append(call)
+        return told(fault.__name__, seed, by_group, self._world)
 
     def check_all(self) -> int:
         """Read all objects of all faults again. AssertionError if one is not what it was."""
@@ -108,32 +115,34 @@ class Run:
         for _ in range(READ_TRIES):
             with suppress(Exception):  # no node could be reached
                 client = cluster_client(self.nodes.addresses)
-                told = [called("end", name, reading(name), client) for name in left]
+                answers = [called("end", name, reading(name), client) for name in left]
                 client.close()
-                calls += [call for call in told if call.outcome is Outcome.DONE]
-                left = [call.object for call in told if call.outcome is not Outcome.DONE]
+                calls += [call for call in answers if call.outcome is Outcome.DONE]
+                left = [call.object for call in answers if call.outcome is not Outcome.DONE]
                 if not left:
                     return calls
             time.sleep(PAUSE_SECONDS)
         raise HangError(f"these cannot be read: {left}")
 
 
-def _told(fault: str, seed: int, history: Sequence[Call], groups: int) -> Episode:
-    """history: that of the load, since nobody asks between its end and the last reads."""
-    by_group: dict[int, list[Call]] = {}
-    for call in history:
-        by_group.setdefault(group_of(slot_of(call.object), groups), []).append(call)
-    gaps = {group: round(longest_gap_ns(calls) / 1e9, 2) for group, calls in sorted(by_group.items())}
-    outcomes = [call.outcome for call in history]
-    return Episode(
-        fault, seed, len(history), outcomes.count(Outcome.UNKNOWN), outcomes.count(Outcome.REFUSED),
-        max(gaps.values()), gaps,
-    )  # fmt: skip
+@contextmanager
+def _nodes(folder: Path, groups: int, world: World, more: str) -> Iterator[Nodes]:
+    """A new cluster, until the block ends."""
+    with ExitStack() as held:
+        links = held.enter_context(Links()) if world is World.LINKED else None
+        network = held.enter_context(Network(NODES)) if world is World.NETWORKED else None
+        last = folder / "flin-data" / f"node{NODES}"
+        disk = held.enter_context(SmallDisk(last)) if world is World.SMALL else None
+        more += program() if world is World.SMALL else ""
+        nodes = Nodes(folder, groups, links=links, network=network, disk=disk, more=more)
+        held.callback(nodes.kill)
+        nodes.start()
+        yield nodes
 
 
 def run(
     folder: Path, faults: Sequence[Fault], count: int, seed: int, out: TextIO, seconds: float = float("inf"),
-    is_linked: bool = False, groups: int = GROUPS, more: str = "",
+    world: World = World.OWN, groups: int = GROUPS, more: str = "",
     on_episode: Callable[[Episode], object] = lambda episode: None,
 ) -> list[Episode]:  # fmt: skip
     """So many faults, in turn, on a new cluster; or fewer if the time is over. Raises AssertionError; on_episode
@@ -141,11 +150,10 @@ def run(
     episodes: list[Episode] = []
     deadline = time.monotonic() + seconds
     with ExitStack() as held:
-        links = held.enter_context(Links()) if is_linked else None
-        nodes = Nodes(folder, groups, links=links, more=more)
-        held.callback(nodes.kill)
-        nodes.start()
-        done = Run(nodes, folder)
+        nodes = held.enter_context(_nodes(folder, groups, world, more))
+        done = Run(nodes, folder, world)
+        if nodes.disk is not None and not nodes.disk.is_there:  # it cannot be mounted here
+            faults = [fault for fault in faults if fault is not fill_disk]
         for number in range(count):
             if time.monotonic() > deadline:
                 break
@@ -167,16 +175,15 @@ def run(
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
     options = _parser().parse_args(arguments)
-    named = {fault.__name__: fault for fault in RELEASED}
-    faults = LINKED if options.linked else OWN_ETCD
+    faults = FAULTS[options.world]
     if options.only:
-        faults = tuple(named[name] for name in options.only.split(","))
+        faults = tuple(fault for fault in faults if fault.__name__ in options.only.split(","))
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all processes are ended
     folder = Path(tempfile.mkdtemp(prefix="flin-failover-", dir=options.directory))
     episodes: list[Episode] = []
     try:
         run(
-            folder, faults, options.faults, options.seed, out, options.seconds, options.linked, options.groups,
+            folder, faults, options.faults, options.seed, out, options.seconds, options.world, options.groups,
             on_episode=episodes.append,
         )  # fmt: skip
     except AssertionError as error:
@@ -201,8 +208,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=float("inf"), help="stop after this time, even with fewer faults")
     add("--seed", type=int, default=0, help="seed of the first fault (default 0)")
     add("--groups", type=int, default=GROUPS, help=f"groups of the cluster (default {GROUPS})")
-    add("--linked", action="store_true", help="nodes with links to an etcd that is there already, and faults of links")
-    add("--only", metavar="FAULT,...", help=f"of {', '.join(sorted({fault.__name__ for fault in RELEASED}))}")
+    texts = {World.LINKED: "links to an etcd that is there already", World.NETWORKED: "networks (as root)",
+            World.SMALL: "little room"}  # fmt: skip
+    for world, text in texts.items():
+        add(
+            f"--{world}", dest="world", action="store_const", const=world, default=World.OWN,
+            help=f"nodes with {text}: {', '.join(sorted(fault.__name__ for fault in FAULTS[world]))}",
+        )  # fmt: skip
+    add(
+        "--only",
+        metavar="FAULT,...",
+        help=f"without the above: {', '.join(sorted(each.__name__ for each in OWN_ETCD))}",
+    )
     add("--directory", metavar="DIR", help="for the nodes' directories (default: the system's temporary directory)")
     add("--json", metavar="FILE", type=Path, help="write the figures to this file")
     return parser

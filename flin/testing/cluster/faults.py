@@ -7,12 +7,14 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, permutations
+from operator import gt
 from time import sleep
 from typing import Final
 
 from flin.testing import process
-from flin.testing.cluster.machine import Machine
-from flin.testing.cluster.nodes import Nodes, Replica
+from flin.testing.cluster.machine import Machine, etcd_delete, etcd_figures, etcd_put
+from flin.testing.cluster.nodes import NODES, Nodes, Replica
 from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
 
 LEASE_SECONDS: Final = 4.0
@@ -25,6 +27,12 @@ RETURN_SECONDS: Final = 40.0
 
 GIVING_UP_SECONDS: Final = 4.0
 """After a SIGTERM: within this time a leader that cannot reach etcd has told its clients so."""
+
+JUNK_BYTES: Final = 200_000
+"""What etcd is filled with, at once."""
+
+PAIRS: Final = [*permutations(range(NODES), 2)]
+"""Who sends, who receives."""
 
 
 @dataclass
@@ -263,6 +271,99 @@ def kill_etcd_member(scene: Scene) -> None:
     etcds.restart(number)
 
 
+# Networks of the nodes' own.
+
+
+def cut_node(scene: Scene) -> None:
+    """No node reaches one of them, nor does that one any other; clients reach all."""
+    victim = scene.chance.randrange(NODES)
+    _cut(scene, [pair for pair in PAIRS if victim in pair])
+
+
+def cut_node_one_way(scene: Scene) -> None:
+    """What one node sends the others is lost, or what they send it."""
+    victim, place = scene.chance.randrange(NODES), scene.chance.randrange(2)
+    _cut(scene, [pair for pair in PAIRS if pair[place] == victim])
+
+
+def cut_two_nodes(scene: Scene) -> None:
+    """Two nodes do not reach each other; the third reaches both."""
+    both = set(scene.chance.sample(range(NODES), 2))
+    _cut(scene, [pair for pair in PAIRS if set(pair) == both])
+
+
+def flap_network(scene: Scene) -> None:
+    """Some ways between nodes are lost, again and again others."""
+    for _ in range(6):
+        _cut(scene, [pair for pair in PAIRS if scene.chance.random() < 0.4], LEASE_SECONDS / 2)
+        scene.pause(0.5)
+
+
+def _cut(scene: Scene, pairs: list[tuple[int, int]], longest: float = MAX_STOP_SECONDS) -> None:
+    network = scene.nodes.network
+    assert network is not None
+    for sender, receiver in pairs:
+        network.cut(sender, receiver)
+    scene.pause(longest)
+    network.heal()
+
+
+# Little room.
+
+
+def fill_disk(scene: Scene) -> None:
+    """The disk of a node is full for a while. An operator starts it again if it has ended for that."""
+    disk, machine = scene.nodes.disk, scene.nodes.machines[-1]
+    assert disk is not None
+    for _ in range(scene.chance.randrange(10, 40)):
+        disk.fill()  # what others have freed, too
+        sleep(0.2)
+    disk.empty()
+    sleep(1)
+    if not machine.is_running:
+        machine.kill()
+        machine.start()
+
+
+def fill_etcd(scene: Scene) -> None:
+    """etcd is full and takes no writes (NOSPACE), till what filled it is deleted. Flin must leave that state by
+    itself."""
+    url = scene.nodes.etcd_urls[0]
+    for number in count():
+        if "database space exceeded" in etcd_put(url, f"junk/{number:04}", bytes(JUNK_BYTES)):
+            break
+    scene.pause(LEASE_SECONDS)
+    etcd_delete(url, "junk/", "junk0")
+
+
+def kill_amid_truncation(scene: Scene) -> None:
+    """kill -9 of a node while what nobody needs of the logs is deleted; meanwhile they are cut, too, so that it must
+    take a copy of another."""
+    machine = scene.machine()
+    _wait_for_more(scene, "etcd_debugging_mvcc_delete_total")
+    scene.pause(1)
+    machine.kill()
+    for _ in range(scene.chance.randrange(4)):
+        _wait_for_more(scene, "etcd_debugging_mvcc_delete_total")
+    machine.start()
+
+
+def kill_etcd_amid_compaction(scene: Scene) -> None:
+    """kill -9 of an etcd, or of all, while it compacts its history."""
+    _wait_for_more(scene, "etcd_debugging_mvcc_db_compaction_keys_total")
+    scene.pause(0.2)
+    for machine in scene.chance.choice((scene.nodes.machines, [scene.machine()])):
+        if (pid := machine.etcd()) is not None:
+            process.kill(pid)
+
+
+def _wait_for_more(scene: Scene, name: str) -> None:
+    """Until this figure of an etcd has risen."""
+    urls = scene.nodes.etcd_urls
+    before = etcd_figures(urls, name)
+    wait_until(lambda: any(map(gt, etcd_figures(urls, name), before)), f"{name} rises")
+
+
 Fault = Callable[[Scene], None]
 
 OWN_ETCD: Final[tuple[Fault, ...]] = (
@@ -277,6 +378,16 @@ LINKED: Final[tuple[Fault, ...]] = (
     stop_leader, kill_machine, end_amid_lost_answers,
 )  # fmt: skip
 """For nodes with links to an etcd that is there already."""
+
+NETWORKED: Final[tuple[Fault, ...]] = (
+    cut_node, kill_leader, cut_two_nodes, cut_node_one_way, stop_machine, flap_network, kill_etcd_leader,
+)  # fmt: skip
+"""For nodes that start an etcd each, and have a network."""
+
+SMALL: Final[tuple[Fault, ...]] = (
+    fill_etcd, kill_amid_truncation, kill_etcd_amid_compaction, kill_leader, kill_all, fill_disk,
+)  # fmt: skip
+"""For nodes with little room."""
 
 
 def _stop(scene: Scene, pids: list[int]) -> None:

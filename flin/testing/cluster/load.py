@@ -273,6 +273,8 @@ def outcome_of(error: BaseException) -> Outcome:
         return Outcome.REFUSED
     if isinstance(first, redis.exceptions.ClusterError) and "TTL exhausted" in str(first):  # MOVED, again and again
         return Outcome.REFUSED
+    if isinstance(first, redis.ResponseError) and str(first).startswith("MISCONF"):  # the disk is full
+        return Outcome.REFUSED
     if isinstance(first, redis.ResponseError) and not str(first).startswith("UNCERTAIN"):
         raise first  # no fault gives a reason for it
     return Outcome.UNKNOWN

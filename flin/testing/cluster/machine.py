@@ -3,14 +3,17 @@ started together, or one at a time."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +30,9 @@ _READY: Final = re.compile(r"flin \S+ .*is ready on ")
 
 ETCD_SECONDS: Final = 2.0
 """For an answer of an etcd on this machine."""
+
+SLOW_SECONDS: Final = 30.0
+"""For one that may wait for an election, on a busy machine."""
 
 
 class Machine:
@@ -132,12 +138,56 @@ def _program(pid: int) -> str:
     return Path(os.fsdecode(first)).name
 
 
+# What etcd's HTTP gateway is asked.
+
+
 def leads_etcd(url: str) -> bool:
     """Whether the member of etcd at this address is the leader."""
-    request = urllib.request.Request(f"{url}/v3/maintenance/status", b"{}")
     try:
-        with urllib.request.urlopen(request, timeout=ETCD_SECONDS) as answer:
-            told = json.load(answer)
+        told = json.loads(_asked(f"{url}/v3/maintenance/status", {}))
     except OSError:
         return False
     return bool(told["leader"] == told["header"]["member_id"])
+
+
+def etcd_put(url: str, key: str, value: bytes) -> str:
+    """What is wrong; empty: nothing is."""
+    try:
+        _asked(f"{url}/v3/kv/put", {"key": _base64(key.encode()), "value": _base64(value)}, SLOW_SECONDS)
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def etcd_delete(url: str, first: str, end: str) -> None:
+    """Keys from the first one on, up to the end. OSError."""
+    _asked(
+        f"{url}/v3/kv/deleterange", {"key": _base64(first.encode()), "range_end": _base64(end.encode())}, SLOW_SECONDS
+    )
+
+
+def etcd_figures(urls: Sequence[str], name: str) -> list[float]:
+    """One of its metrics, of each member; infinity: it does not answer."""
+    return [_etcd_figure(url, name) for url in urls]
+
+
+def _etcd_figure(url: str, name: str) -> float:
+    try:
+        text = _asked(f"{url}/metrics").decode()
+    except OSError:
+        return inf
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def _asked(url: str, question: Mapping[str, str] | None = None, seconds: float = ETCD_SECONDS) -> bytes:
+    body = None if question is None else json.dumps(question).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=seconds) as answer:
+        told: bytes = answer.read()
+        return told
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

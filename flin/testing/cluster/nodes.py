@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, cast
 from flin.testing.cluster.etcds import MEMBERS, Etcds
 from flin.testing.cluster.link import Links
 from flin.testing.cluster.machine import Machine, leads_etcd
+from flin.testing.cluster.network import Network
+from flin.testing.cluster.small import SmallDisk
 from flin.testing.cluster.wall_clock import WallClock
 from flin.testing.process import HangError, wait_until
 from flin.testing.server import PORTS
@@ -33,6 +35,8 @@ FORMING_SECONDS: Final = 180.0
 EQUAL_SECONDS: Final = 60.0
 """A follower that has just begun lists the log first."""
 
+LOOPBACK: Final = "127.0.0.1"
+
 ASKING_SECONDS: Final = 2.0
 
 
@@ -42,6 +46,11 @@ class Replica(NamedTuple):
     group: int
     port: int
     leads: bool
+    host: str
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.host, self.port
 
 
 class Nodes:
@@ -54,10 +63,12 @@ class Nodes:
         words: Iterable[str] = (),
         *,
         links: Links | None = None,
+        network: Network | None = None,
+        disk: SmallDisk | None = None,
         more: str = "",
     ) -> None:
-        """links: they use an etcd that is there already, each by a link of its own. more: a program that each of their
-        processes runs first."""
+        """links: they use an etcd that is there already, each by a link of its own. network: each is on one of its own.
+        disk: the last one's directory. more: a program that each of their processes runs first."""
         self.folder = folder
         self.groups = groups
         self.clock = WallClock(folder / "clock", more)
@@ -65,24 +76,31 @@ class Nodes:
         self.links = (
             [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(NODES)]
         )
+        self.network = network
+        self.disk = disk
+        self.hosts = [LOOPBACK if network is None else network.host(number) for number in range(NODES)]
         first = _free_base(groups)
         self._base = [first + NODE_STEP * number for number in range(NODES)]
-        self.addresses = [("127.0.0.1", base) for base in self._base]
+        self.addresses = [*zip(self.hosts, self._base, strict=True)]
         self.machines: list[Machine] = []
-        for number, base in enumerate(self._base):
-            http, raft = f"127.0.0.1:{base + 1}", f"127.0.0.1:{base + 2}"
+        for number, (host, base) in enumerate(self.addresses):
+            http, raft = f"{host}:{base + 1}", f"{host}:{base + 2}"
             urls = ",".join(f"http://127.0.0.1:{port}" for port in self.links[number].ports) if self.links else ""
             etcd = f"-etcd={urls}" if urls else f"-raft={raft}"
             own = [
                 f"-node-id=node{number + 1}", f"-http={http}", etcd, f"-port=:{base}",
-                *([f"-groups={groups}"] if not number else [f"-join=127.0.0.1:{self._base[0] + 1}"]), *words,
+                *([f"-groups={groups}"] if not number else [f"-join={self.hosts[0]}:{self._base[0] + 1}"]), *words,
+                *([] if network is None else [f"-bind={host}", "-insecure-cluster=yes", "-protected-mode=no"]),
             ]  # fmt: skip
-            self.machines.append(Machine(folder, f"node{number + 1}", own, **self.clock.environment))
+            prefix = () if network is None else network.prefix(number)
+            self.machines.append(Machine(folder, f"node{number + 1}", own, prefix, **self.clock.environment))
 
     @property
-    def ports(self) -> dict[int, list[int]]:
+    def places(self) -> dict[int, list[tuple[str, int]]]:
         """By group: where its replicas are."""
-        return {group: [base + PORT_STEP * group for base in self._base] for group in range(self.groups)}
+        return {
+            group: [(host, base + PORT_STEP * group) for host, base in self.addresses] for group in range(self.groups)
+        }
 
     def start(self) -> None:
         """Until they form a cluster in which every group is led."""
@@ -96,16 +114,16 @@ class Nodes:
         self.wait_until_led()
 
     def voting(self) -> int:
-        for _, port in self.addresses:
+        for place in self.addresses:
             with suppress(Exception):  # it is away, or does not know yet
-                return int(_asked(port, "INFO", "replication")["cluster_nodes_voting"])
+                return int(_asked(place, "INFO", "replication")["cluster_nodes_voting"])
         return 0
 
     def replicas(self) -> list[Replica]:
         """As the first node that answers knows them; none if nobody does."""
-        for _, port in self.addresses:
+        for place in self.addresses:
             with suppress(Exception):  # as above
-                return list(_replicas(_asked(port, "CLUSTER SLOTS"), self.groups))
+                return list(_replicas(_asked(place, "CLUSTER SLOTS"), self.groups))
         return []
 
     def wait_until_led(self) -> None:
@@ -125,13 +143,13 @@ class Nodes:
         if len(replicas) < NODES * self.groups:
             return False
         with suppress(Exception):  # one is away
-            return all(_asked(each.port, "PING") for each in replicas)
+            return all(_asked(each.place, "PING") for each in replicas)
         return False
 
     def _takes(self, group: int) -> bool:
         leader = self.leader(group)
         with suppress(Exception):  # it is away, or not yet the leader
-            return leader is not None and bool(_asked(leader.port, "SET", key_of(group, self.groups), "written"))
+            return leader is not None and bool(_asked(leader.place, "SET", key_of(group, self.groups), "written"))
         return False
 
     def leader(self, group: int) -> Replica | None:
@@ -142,17 +160,22 @@ class Nodes:
 
     def pid(self, replica: Replica) -> int:
         """The process of a replica."""
-        return int(_asked(replica.port, "INFO", "server")["process_id"])
+        return int(_asked(replica.place, "INFO", "server")["process_id"])
 
     def machine_of(self, replica: Replica) -> Machine:
         return self.machines[(replica.port - self._base[0]) % PORT_STEP // NODE_STEP]
 
     def etcd_leader(self) -> Machine | None:
         """The node whose etcd leads."""
-        for machine, base in zip(self.machines, self._base, strict=True):
-            if leads_etcd(f"http://127.0.0.1:{base + 2 + PORT_STEP}"):
+        for machine, url in zip(self.machines, self.etcd_urls, strict=True):
+            if leads_etcd(url):
                 return machine
         return None
+
+    @property
+    def etcd_urls(self) -> list[str]:
+        """Where each node's own etcd answers."""
+        return [f"http://{host}:{base + 2 + PORT_STEP}" for host, base in self.addresses]
 
     def wait_until_equal(self, keys: Iterable[str]) -> None:
         """Until all replicas of each group have the same values for these keys. HangError, with what differs."""
@@ -170,7 +193,7 @@ class Nodes:
         """The keys whose values differ, with those of each replica; all, if one is away."""
         told: list[list[str | None]] = []
         with suppress(Exception):
-            told = [_values(each.port, keys) for each in self.replicas() if each.group == group]
+            told = [_values(each.place, keys) for each in self.replicas() if each.group == group]
         columns = {key: [values[place] for values in told] for place, key in enumerate(keys)}
         return {key: values for key, values in columns.items() if len(values) < NODES or len(set(values)) > 1}
 
@@ -201,23 +224,21 @@ def key_of(group: int, groups: int) -> str:
     return next(key for key in map("probe:{}".format, range(1 << 20)) if group_of(slot_of(key), groups) == group)
 
 
-def _asked(port: int, *words: str) -> Any:
+def _asked(place: tuple[str, int], *words: str) -> Any:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    with redis.Redis(
-        port=port, socket_timeout=ASKING_SECONDS, retry=Retry(NoBackoff(), 0), decode_responses=True
-    ) as it:
+    with redis.Redis(*place, socket_timeout=ASKING_SECONDS, retry=Retry(NoBackoff(), 0), decode_responses=True) as it:
         return it.execute_command(*words)
 
 
-def _values(port: int, keys: list[str]) -> list[str | None]:
+def _values(place: tuple[str, int], keys: list[str]) -> list[str | None]:
     """As this replica has them, even if it follows."""
     import redis
 
     with (
-        redis.Redis(port=port, socket_timeout=ASKING_SECONDS, decode_responses=True) as client,
+        redis.Redis(*place, socket_timeout=ASKING_SECONDS, decode_responses=True) as client,
         client.pipeline(transaction=False) as asked,
     ):
         asked.execute_command("READONLY")
@@ -229,8 +250,8 @@ def _values(port: int, keys: list[str]) -> list[str | None]:
 def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:
     """From the reply of CLUSTER SLOTS: the first one of each range leads, if anybody does."""
     for first, _, *nodes in ranges:
-        for place, (_, port, *_) in enumerate(nodes):
-            yield Replica(group_of(int(first), groups), int(port), place == 0)
+        for place, (host, port, *_) in enumerate(nodes):
+            yield Replica(group_of(int(first), groups), int(port), place == 0, host)
 
 
 def _free_base(groups: int) -> int:

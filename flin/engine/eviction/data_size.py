@@ -8,7 +8,7 @@ is asked whether it is the newest of its key:
 
 Between two samples what was written counts as new, and what was evicted is known. The two are weighed by how uncertain
 each is (a Kalman filter of one number), so the error of a sample, some percent, does not jump about. A sample that
-differs by far more than that says that much was deleted, and counts alone.
+differs by far more than that says that much was deleted, and counts alone. So does one that `counts_alone`.
 """
 
 from __future__ import annotations
@@ -66,12 +66,13 @@ class DataSize:
         self._note_written()
         self._bytes -= size
 
-    def measure(self, state: ReadState) -> None:
-        """Take a sample of a state that was frozen just now. Raises CorruptionError, StorageError."""
+    def measure(self, state: ReadState, *, counts_alone: bool = False) -> None:
+        """Take a sample of a state that was frozen just now. counts_alone: what was known before says nothing. Raises
+        CorruptionError, StorageError."""
         self._note_written()
         sampled, uncertainty = self._sampled(state)
         both = self._variance + uncertainty
-        if not self.is_known or (sampled - self._bytes) ** 2 > FAR * both or not both:
+        if counts_alone or not self.is_known or (sampled - self._bytes) ** 2 > FAR * both or not both:
             self._bytes, self._variance = sampled, uncertainty
         else:
             gain = self._variance / both

@@ -73,6 +73,10 @@ MAX_STRETCHES: Final = 64
 MAX_VAIN: Final = 8
 """Plans in a row by which nothing could go, until writes are refused."""
 
+MAX_LOOKS: Final = 8
+"""Samples of data that does not change, while writes are refused. Where neighbours were deleted a sample is wrong by a
+tenth; if nothing was written afterwards, one would refuse writes for good."""
+
 CAUSE: Final = "maxmemory"
 
 
@@ -108,6 +112,7 @@ class Eviction:
         self._looked_at = 0
         self._is_called = False  # `step` will be, for growth
         self._refused_at = -1  # the position at which nothing could go
+        self._looks = 0  # samples at this position
         self._evicted_at = -1  # the position of the last evictions, until their batch is committed
         self._has_spared = False  # a key that would have gone was in memory
         self._has_pieces = False  # collections were evicted whose pieces are still there
@@ -141,7 +146,7 @@ class Eviction:
         excess = self._size.bytes - config.maxmemory
         if excess <= 0:
             self._allow()
-        elif not self._may_write() or self._store.position in (self._refused_at, self._evicted_at):
+        elif not self._may_write() or self._has_seen(self._store.position):
             return
         elif excess > FAR * self._step_bytes and self._may_evict_now():
             self._evict_now()
@@ -205,6 +210,10 @@ class Eviction:
         is_refused = self._refused_at >= 0
         return self._policy is not None and self._size.is_known and not self._has_pieces and not is_refused
 
+    def _has_seen(self, position: int) -> bool:
+        """Another look would find the same."""
+        return position == self._evicted_at or (position == self._refused_at and self._looks >= MAX_LOOKS)
+
     def _may_write(self) -> bool:
         services = self._services
         return services.long_script.job is None and services.clients.takes_writes()
@@ -222,7 +231,8 @@ class Eviction:
         self._planned_at = self._store.position  # before the state, so that no later write is missed
         state = self._store.freeze()
         try:
-            self._size.measure(state)
+            # While writes are refused, what is written are deletions, and their size tells nothing of what they delete.
+            self._size.measure(state, counts_alone=self._refused_at not in (-1, self._planned_at))
         except FlinError as error:
             self._note(error)
         self._choose(state)
@@ -302,6 +312,7 @@ class Eviction:
         self._vain += 1
         if self._policy is None or self._vain >= MAX_VAIN:  # once refused, each plan after the next write decides
             services.room.refuse(CAUSE, OUT_OF_MEMORY)
+            self._looks = self._looks + 1 if self._refused_at == self._planned_at else 1
             self._refused_at = self._planned_at
         return 0
 

@@ -9,8 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import Final, Self
+
+from flin.testing.server import PORTS
 
 START_SECONDS: Final = 60.0
 """The time to start, recovery of a large WAL included."""
@@ -51,10 +54,10 @@ def command_of(name: str, port: int, directory: str) -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Not one that the system gave: it would give that again, to whoever asks before the server has it."""
+    while not is_free(port := SystemRandom().choice(PORTS)):
+        pass
+    return port
 
 
 def is_free(port: int) -> bool:

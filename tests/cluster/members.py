@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flin.bench.server_process import free_port, is_free
 from tests.tool import needs_tool
 
 if TYPE_CHECKING:
@@ -18,15 +18,9 @@ HOST = "127.0.0.1"
 
 def peer_port() -> int:
     """One that is free, as is the client's, which belongs to it."""
-    while True:
-        with socket.socket() as peer, socket.socket() as client:
-            peer.bind((HOST, 0))
-            port: int = peer.getsockname()[1]
-            try:
-                client.bind((HOST, port + 100))
-            except (OSError, OverflowError):
-                continue
-            return port
+    while not is_free((port := free_port()) + 100):
+        pass
+    return port
 
 
 def member_options(directory: Path, name: str = "one", **changed: Any) -> MemberOptions:

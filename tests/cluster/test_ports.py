@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from flin.bench.workers import free_ports
 from flin.cluster.ports import STEP, bind_all, planned_ports, turn_away
 from flin.net.settings.options import ConfigError, ServerOptions
 
@@ -44,9 +45,9 @@ def test_plans_that_cannot_be(options: ServerOptions, text: str) -> None:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on, high enough for others below."""
+    """A port that somebody listens on; that of a worker before is free."""
     with closing(socket.socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(("127.0.0.1", free_ports(2)[1]))
         listening.listen()
         yield listening.getsockname()[1]
 

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 import flin.engine
+from flin.bench.workers import free_ports
 from flin.cluster import supervisor
 from flin.cluster.groups import create_groups, make_databases, read_groups
 from flin.cluster.workers_lock import workers_lock
@@ -193,9 +194,9 @@ def test_sighup_without_tls_changes_nothing(serve: Serve) -> None:
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = free_ports(2)[1]
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
         code, text = refused(tmp_path, "--workers", "2", "--port", str(port - 100), "--dir", "db")
     assert code == 1
     assert text == f"flin: cannot listen on 127.0.0.1 port {port}, that of worker 1: Address already in use\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from flin.bench.server_process import free_port
 from flin.cli import grpc as command
 from flin.cli.main import main
 from flin.gateway import flin_pb2 as pb
@@ -16,7 +17,6 @@ from flin.gateway.flin_pb2_grpc import KVStub
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.serving import ServerThread
 from tests.program import running
-from tests.programs.served import free_port
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from flin.bench.server_process import free_port
 from flin.net.cluster.slots import SLOTS
 from flin.net.cluster.topology import Node, Topology
 from flin.testing.process import wait_until
 from tests.net.raw_client import RawClient
-from tests.net.redis_server import free_port, running_redis
+from tests.net.redis_server import running_redis
 
 HALF = SLOTS // 2
 

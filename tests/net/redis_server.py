@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flin.bench.server_process import free_port
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.tool import needs_tool
 
@@ -40,12 +41,6 @@ def running_redis(directory: Path, **options: str) -> Iterator[int]:
             process.terminate()
             process.wait()
     raise RuntimeError(f"redis-server did not start: {(directory / 'redis.out').read_text()}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _start(program: str, directory: Path, port: int, further: dict[str, str]) -> subprocess.Popen[bytes]:

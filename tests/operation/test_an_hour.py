@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from flin.bench.server_process import free_port
 from flin.testing.process import PATIENCE_SECONDS, wait_until
-from tests.net.redis_server import free_port
 from tests.source import ROOT
 
 pytestmark = pytest.mark.slow

@@ -6,21 +6,16 @@ FLIN_PROGRAMS_SERVER=redis-server runs the same tests against Redis, with its ap
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from flin.bench.server_process import is_free
+from flin.bench.server_process import free_port
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.source import ROOT
 from tests.tool import needs_tool
-
-PORTS = range(10_000, 32_000)
-"""Below those that systems give to clients (from 32,768 on): a client that tries to reach the server while it is down
-could take its port, or even meet itself there."""
 
 ASKED_FOR = frozenset({"evalsha"})
 """Commands whose errors programs ask for: a script is sent by its digest first."""
@@ -96,7 +91,3 @@ class Served:
             for name, counts in counted.items()
             if counts["rejected_calls"] or counts["failed_calls"]
         }
-
-
-def free_port() -> int:
-    return next(filter(is_free, random.sample(PORTS, len(PORTS))))

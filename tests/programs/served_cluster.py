@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from flin.bench.server_process import is_free
+from flin.bench.server_process import free_port, is_free
 from flin.testing.process import PATIENCE_SECONDS, wait_until
-from tests.programs.served import PORTS, free_port
+from flin.testing.server import PORTS
 from tests.source import ROOT
 from tests.tool import needs_tool
 

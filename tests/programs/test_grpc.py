@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from flin.bench.server_process import free_port
 from tests.program import running
-from tests.programs.served import Served, free_port
+from tests.programs.served import Served
 from tests.source import ROOT
 
 pytestmark = pytest.mark.slow

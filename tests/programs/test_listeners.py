@@ -14,9 +14,10 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flin.bench.server_process import free_port
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.certificates import Certificates
-from tests.programs.served import Served, free_port
+from tests.programs.served import Served
 from tests.tool import needs_tool
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from flin.bench.server_process import free_port
 from tests.net.raw_client import RawClient
-from tests.net.redis_server import free_port, running_redis
+from tests.net.redis_server import running_redis
 from tests.program import running
 from tests.source import ROOT
 from tests.tool import needs_tool

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flin.bench.server_process import free_port
 from flin.net.client.session import KnownPeer
 from flin.net.cluster.topology import Node, Topology
 from flin.net.run.slot_gate import SlotGate
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.certificates import Certificates
 from tests.net.fake_peer import Clients
-from tests.net.redis_server import free_port
 from tests.net.serving import HandlerClient, ServerThread
 
 OWN = Node("a" * 40, "", 7000, 0, 8191, tls_port=7443)

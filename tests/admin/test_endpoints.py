@@ -11,7 +11,7 @@ import pytest
 import redis
 
 import flin.engine
-from flin.testing.process import wait_until
+from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.admin.paged import Paged
 
 
@@ -34,12 +34,12 @@ def test_one_of_a_kind_at_a_time(server: Paged, monkeypatch: pytest.MonkeyPatch)
 
     def flush() -> None:
         begun.set()
-        end.wait(10)
+        end.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr(server.engine, "flush", flush)
     first = threading.Thread(target=server.ask, args=("POST", "/admin/flush"))
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_SECONDS)
     busy = server.ask("POST", "/admin/flush")
     end.set()
     first.join()
@@ -146,20 +146,29 @@ def _allocate(end: threading.Event, kept: list[bytes]) -> None:
 
 
 def test_stacks(server: Paged) -> None:
-    lock = threading.Lock()
-    with lock:
-        waiter = threading.Thread(target=_wait, args=(threading.Event(),), name="a waiter", daemon=True)
-        waiter.start()
+    event = threading.Event()
+    waiter = threading.Thread(target=_wait, args=(event,), name="a waiter")
+    waiter.start()
+    page = told = ""
+
+    def waits() -> bool:
+        nonlocal page, told
         page = server.ask("POST", "/debug/stacks").text
-    told = page.partition("thread a waiter ")[2].partition("\n\n")[0]
-    assert "waits for a condition that another thread signals" in told.splitlines()[0]
-    assert "_wait: event.wait(1)" in told
+        told = page.partition("thread a waiter ")[2].partition("\n\n")[0]
+        return "waits for a condition that another thread signals" in told.partition("\n")[0]
+
+    try:
+        wait_until(waits, "the page shows what it waits for")
+    finally:
+        event.set()
+        waiter.join()
+    assert "_wait: event.wait()" in told
     assert "thread MainThread" in page
     assert "all_threads" not in page, "the one that looks is left out"
 
 
 def _wait(event: threading.Event) -> None:
-    event.wait(1)
+    event.wait()
 
 
 def test_status(server: Paged, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flin.cluster.certificates import CertificatesError, make_certificates, read_certificates
+from flin.testing.process import is_alive, wait_until
 from tests.cluster.members import HOST, member_options, peer_port, started
 
 TIMEOUT = 20.0
@@ -99,7 +100,7 @@ def test_one_of_two_waits_for_the_other(tmp_path: Path) -> None:
     there = dict(options.cluster) | {"two": peer_url(HOST, peer_port(), is_encrypted=False)}
     member = EtcdMember(replace(options, cluster=there))
     member.start(timeout=0.5)
-    assert member.pid is not None
+    wait_until(lambda: member.pid is not None, "it is started")
     member.stop()
 
 
@@ -124,17 +125,7 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         os.kill(pid, 0)
         parent.kill()
-    deadline = time.monotonic() + TIMEOUT
-    while Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
+    wait_until(lambda: not is_alive(pid), "it ends")
 
 
 @pytest.mark.slow

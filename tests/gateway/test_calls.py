@@ -225,11 +225,16 @@ def test_errors_have_the_server_s_text(kv: KVStub, server: ServerThread) -> None
 def test_a_deadline_is_kept(kv: KVStub, server: ServerThread) -> None:
     """The client's; and that of the gateway, for a call that has none."""
     with running(GatewayOptions("127.0.0.1:0", f"127.0.0.1:{server.port}", call_timeout=0.1)) as impatient:
-        asked(server, b"CLIENT", b"PAUSE", b"1000", b"ALL")
-        fails(lambda: kv.Get(pb.GetRequest(key=b"a"), timeout=0.1), Code.DEADLINE_EXCEEDED, "")
-        fails(
-            lambda: impatient.Get(pb.GetRequest(key=b"a")), Code.DEADLINE_EXCEEDED, "the server did not answer in time"
-        )
+        asked(server, b"CLIENT", b"PAUSE", b"1000000", b"ALL")
+        try:
+            fails(lambda: kv.Get(pb.GetRequest(key=b"a"), timeout=0.1), Code.DEADLINE_EXCEEDED, "")
+            fails(
+                lambda: impatient.Get(pb.GetRequest(key=b"a")),
+                Code.DEADLINE_EXCEEDED,
+                "the server did not answer in time",
+            )
+        finally:
+            server.call(server.server.services.pause.end)
         assert not kv.Get(pb.GetRequest(key=b"a"), timeout=PATIENCE_SECONDS).HasField("value")
 
 

@@ -60,7 +60,7 @@ class ServerThread:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_SECONDS), "the server did not start"
         if self._failure is not None:
             raise self._failure
         return self
@@ -70,7 +70,7 @@ class ServerThread:
     ) -> None:
         with suppress(RuntimeError):  # the loop is closed: the server was told to stop before
             self.loop.call_soon_threadsafe(self.server.request_stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "the server did not stop"
         if self._failure is not None:
             raise self._failure
@@ -88,7 +88,7 @@ class ServerThread:
             finished.set()
 
         self.loop.call_soon_threadsafe(run)
-        assert finished.wait(10)
+        assert finished.wait(PATIENCE_SECONDS)
         return done[0]
 
     def _run(self) -> None:

@@ -52,7 +52,7 @@ def test_shutdown() -> None:
         with server.connect() as sock:
             sock.sendall(b"SHUTDOWN\r\nPING\r\n")
             assert sock.recv(100) == b""
-        server._thread.join(10)
+        server._thread.join(PATIENCE_SECONDS)
         assert not server._thread.is_alive()
 
 

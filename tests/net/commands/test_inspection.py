@@ -11,6 +11,7 @@ import redis
 import flin.engine
 from flin.engine.engine import store_of
 from flin.errors import FlinError, StorageError
+from flin.testing.process import PATIENCE_SECONDS
 from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread
 
@@ -47,7 +48,7 @@ def test_others_go_on_and_join(tmp_path: Path) -> None:
 
     def check() -> list[FlinError]:
         calls.append(1)
-        assert may_end.wait(20)
+        assert may_end.wait(PATIENCE_SECONDS)
         return []
 
     with ServerThread(check=check) as server, redis.Redis(port=server.port) as other:

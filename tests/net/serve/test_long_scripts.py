@@ -15,6 +15,7 @@ import pytest
 from flin.errors import StorageError
 from flin.net.command.registry import find
 from flin.net.scripting import script_run
+from flin.testing.process import PATIENCE_SECONDS
 from tests.net.blocking import bulk_pair, eventually
 from tests.net.fake_store import FakeStore
 from tests.net.raw_client import RawClient
@@ -40,7 +41,7 @@ class Scene:
     def keys(self, context: Any, args: list[bytes]) -> list[bytes]:
         if threading.current_thread().name == "flin-script":
             self.runs.set()
-            assert self.may_end.wait(10)
+            assert self.may_end.wait(PATIENCE_SECONDS)
         return [b"1", b"2"]
 
     def new(self) -> RawClient:
@@ -54,7 +55,7 @@ class Scene:
         """A client whose script runs in the thread now, and waits there."""
         client = self.new()
         client.send([[b"EVAL", source, b"0"]])
-        assert self.runs.wait(10)
+        assert self.runs.wait(PATIENCE_SECONDS)
         return client
 
     def waits(self) -> int:
@@ -285,7 +286,7 @@ def test_long_scripts_one_after_the_other(scene: Scene) -> None:
 def test_what_follows_in_its_pipeline(scene: Scene) -> None:
     client = scene.new()
     client.send([[b"SET", b"n", b"1"], [b"EVAL", WRITES, b"0"], [b"INCR", b"n"], [b"LLEN", b"q"]])
-    assert scene.runs.wait(10)
+    assert scene.runs.wait(PATIENCE_SECONDS)
     assert scene.server.store.entries.get(b"n") == b"1", "what came before it is committed first"
     scene.may_end.set()
     assert [client.read().data for _ in range(4)] == [b"+OK\r\n", b"$1\r\n1\r\n", b":2\r\n", b":1\r\n"]

@@ -43,8 +43,8 @@ class Served:
     def workers(self) -> dict[int, int]:
         """The pid of each worker that lives, by its number."""
         found = {}
-        words: list[bytes] = []
         for pid in children(self.pid):
+            words: list[bytes] = []
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             name = next((word for word in words if word.startswith(b"flin serve, worker ")), b"")

@@ -61,10 +61,11 @@ class DataSize:
         held = self._held()
         return round(max(0.0, min(self._bytes, held))) if self.is_known else held
 
-    def evicted(self, size: int) -> None:
-        """So many bytes are gone."""
+    def evicted(self, size: float, error: float = 0.0) -> None:
+        """So many bytes are gone, or will be; `error`: give or take so many."""
         self._note_written()
         self._bytes -= size
+        self._variance += error**2
 
     def measure(self, state: ReadState, *, counts_alone: bool = False) -> None:
         """Take a sample of a state that was frozen just now. counts_alone: what was known before says nothing. Raises

@@ -300,7 +300,11 @@ class Eviction:
         if not self._may_write() or services.pending.in_transaction or self._store.state.flushes != self._flushes:
             return 0  # what was written since the plan may lie in a table by now
         self._has_spared = False
-        number = sum(self._evict(*victim) for victim in plan)
+        number, goal = 0, self.limit - DOWN * self._step_bytes
+        for victim in plan:
+            number += self._evict(*victim)
+            if self._has_pieces and self._size.bytes <= goal:  # the plan took it for one entry
+                break
         services.counters.evicted_keys += number
         if number:
             self._allow()
@@ -332,7 +336,11 @@ class Eviction:
         if not policy.by_expiry and worth.of(stored) > rank:
             return False
         keyspace.note_gone(entry)
-        self._has_pieces |= maybe_spread(entry) is not None
+        spread = maybe_spread(entry)
+        if spread is not None:
+            self._has_pieces = True
+            about = spread.count * self._size.mean_entry_bytes
+            self._size.evicted(about, about)
         keyspace.delete(key)
         services.notifications.tell(b"evicted", key, keyspace.database)
         worth.evicted([stored])

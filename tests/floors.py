@@ -102,7 +102,7 @@ ADMIN: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys lease",
-    "key_value placement certificates",
+    "key_value placement moves certificates",
     "memory_key_value takeover etcd_channels",
     "etcd_watch etcd_maintenance",
     "etcd etcd_member",
@@ -112,11 +112,11 @@ CLUSTER: Final = [
     "follower digest joining",
     "slot_map assignment group_copies log_bounds comparing checkpoint_giver",
     "log_keeper checkpoint_transfer",
-    "worker worker_process workers_page pulse map_view following",
+    "worker worker_process workers_page pulse map_view following presence",
     "replica_role",
     "replica",
     "supervisor forming node_directory node_addresses",
-    "controller own_etcd",
+    "controller own_etcd old_copies",
     "node_keys node_page node_supervisor",
     "node",
     "places strays source_group target_group staging",

@@ -20,7 +20,8 @@ SUMMARY = "how a cluster of nodes is, and who belongs to it"
 DETAILS = """\
 check         whether the copies of each group are equal: at the same moment, over all that is stored
 status        which nodes there are, who leads which group, how far each copy is
-leave NODE    the node gives away what it leads, then its vote, and ends; a dead one is taken off the list
+leave NODE    the node gives away what it leads and has, then its vote, and ends; a dead one is replaced, if others can
+move GROUP FROM TO   a copy of a group goes from one node to another
 certificates  makes an authority and a node's certificate for --cluster-tls, for tests: in DIR, good for these hosts
 
 Any node may be asked: --http is its address. A node that is loopback's alone must be asked on its machine."""
@@ -29,12 +30,13 @@ EXAMPLES = """\
   flin cluster status --http localhost:8081 --json
   flin cluster check
   flin cluster leave node3
+  flin cluster move 4 node1 node5
   flin cluster certificates tls 10.0.0.1 db1.example.com"""
 
-ACTIONS: Final = ("status", "check", "leave", "certificates")
+ACTIONS: Final = ("status", "check", "leave", "move", "certificates")
 
-LEAVE_SECONDS: Final = 90.0
-"""The node itself waits 60 s for what is led to be given away."""
+ACT_SECONDS: Final = 60.0
+"""The node itself waits 20 s for what it has to be given away, and 10 s for etcd."""
 
 STATUS_SECONDS: Final = 20.0
 
@@ -42,7 +44,7 @@ STATUS_SECONDS: Final = 20.0
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "cluster", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="see above")
-    parser.add_argument("words", nargs="*", metavar="NODE", help="of leave; of certificates a directory and hosts")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="what is named above")
     parser.add_argument("--http", metavar="HOST:PORT", default="localhost:8080", help="of a node (default %(default)s)")
     parser.add_argument(
         "--cluster-secret-file", metavar="FILE", default=f"{DEFAULT_DIR}/{SECRET}", help="(default %(default)s)"
@@ -54,7 +56,7 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     try:
         parse_http_address(arguments.http)
-        actions = _status, _check, _leave, _certificates
+        actions = _status, _check, _leave, _move, _certificates
         return actions[ACTIONS.index(arguments.action)](arguments)
     except (JoinError, ConfigError) as error:
         raise UsageError(error) from error
@@ -109,11 +111,27 @@ def _check(arguments: argparse.Namespace) -> int:
 def _leave(arguments: argparse.Namespace) -> int:
     if len(arguments.words) != 1:
         raise UsageError("name the node that is to leave: flin cluster leave NODE")
-    secret = read_secret(arguments.cluster_secret_file)
-    body = json.dumps({"node": arguments.words[0]}).encode()
-    told = json.loads(post(arguments.http, "/cluster/leave", body, secret, _context(arguments), LEAVE_SECONDS))
+    left: list[int] = []
+    while (told := _done(arguments, "leave", {"node": arguments.words[0]}))["left"] is None:
+        if told["groups"] != left:
+            left = told["groups"]
+            print(f"{arguments.words[0]} still has the groups {' '.join(map(str, left))}", flush=True)
     print(f"{told['left']} has left; there are {' '.join(told['nodes'])}")
     return exit_code.OK
+
+
+def _move(arguments: argparse.Namespace) -> int:
+    if len(arguments.words) != 3 or not arguments.words[0].isdecimal():
+        raise UsageError("name a group and two nodes: flin cluster move GROUP FROM TO")
+    group, giver, taker = arguments.words
+    _done(arguments, "move", {"group": int(group), "from": giver, "to": taker})
+    print(f"group {group}: a copy moves from {giver} to {taker}; flin cluster status says how far it is")
+    return exit_code.OK
+
+
+def _done(arguments: argparse.Namespace, what: str, body: dict[str, Any]) -> Any:
+    secret, data = read_secret(arguments.cluster_secret_file), json.dumps(body).encode()
+    return json.loads(post(arguments.http, f"/cluster/{what}", data, secret, _context(arguments), ACT_SECONDS))
 
 
 def _certificates(arguments: argparse.Namespace) -> int:
@@ -173,7 +191,15 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         leader = each["leader"] or "nobody"
         rows.append((str(each["group"]), leader, str(each["epoch"]), str(each["index"]), tables))
     lines += ["", *_table(rows), ""]
+    lines += [f"group {each['group']}: {_move_cell(each['move'])}" for each in found["groups"] if each["move"]]
     return lines + (problems_of(found) or ["all is well"])
+
+
+def _move_cell(move: dict[str, str]) -> str:
+    giver, taker = move["from"] or "nobody", move["to"]
+    if taker:
+        return f"{taker} makes a copy, in place of that on {giver}"
+    return f"the copy on {giver} goes, when the others are abreast and it does not lead"
 
 
 def _etcd_cell(found: dict[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 Every node has one, of which one acts: it puts `controller` each second, and another one takes its place when it has not
 for a whole lease. Whatever it writes is a transaction that compares the key, so one that stood still and wakes changes
 nothing any more, and what it was decided from. It never takes a leader's place: it says who is preferred, and the
-leader itself hands over (takeover.py).
+leader itself hands over (takeover.py). Copies move by the steps of moves.py.
 
 A `Controller` decides; its calls to etcd are those of a KeyValueStore and of a `Membership`, so a simulation drives it.
 """
@@ -11,16 +11,17 @@ A `Controller` decides; its calls to etcd are those of a KeyValueStore and of a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Final, Protocol
 
-from flin.cluster.key_value import Found, Get, KeyValueStore, ModRevision, Operation, Pair, Put
-from flin.cluster.keys import ControllerValue, Keys, MembersValue, ReplicasValue, name_of
+from flin.cluster.key_value import Found, Get, KeyValueStore, ModRevision, Operation, Put
+from flin.cluster.keys import ControllerValue, Keys, MembersValue, ReplicasValue
 from flin.cluster.lease import LEASE_SECONDS, Clock, Vigil, boot_seconds
-from flin.cluster.placement import REPLACE_SECONDS, placed
-from flin.cluster.slot_map import SlotMap, map_of
+from flin.cluster.moves import Scene, advanced
+from flin.cluster.placement import REPLACE_SECONDS, Standing, placed
+from flin.cluster.presence import Presence, Readiness
+from flin.cluster.slot_map import RACK, SlotMap, is_leaving, leader_of, map_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ AWAY_SECONDS: Final = 5.0
 groups, and until then a short stop changes no plan."""
 
 TIMEOUT_SECONDS: Final = 2.0
-
-LEAVING: Final = "leaving"
-"""The label of a node that is to give everything away."""
 
 
 class Membership(Protocol):
@@ -54,25 +52,6 @@ class NodesMembership:
         return MembersValue(tuple(sorted(self._nodes())))
 
 
-@dataclass(slots=True)
-class Presence:
-    """Which nodes show themselves: since when each one's `alive` has been as it is."""
-
-    _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
-
-    def note(self, pairs: tuple[Pair, ...], names: Mapping[str, object], now: float) -> None:
-        """What was read at `now`. One that is seen for the first time counts from then on."""
-        revisions = dict.fromkeys(names, 0) | {name_of(pair.key): pair.mod_revision for pair in pairs}
-        for name, revision in revisions.items():
-            if name not in self._seen or self._seen[name][0] != revision:
-                self._seen[name] = revision, now
-        for name in self._seen.keys() - revisions.keys():
-            del self._seen[name]
-
-    def seconds_away(self, name: str, now: float) -> float:
-        return now - self._seen[name][1] if name in self._seen else inf
-
-
 class Controller:
     """Steps come from one thread."""
 
@@ -84,8 +63,10 @@ class Controller:
         start: str,
         membership: Membership | None = None,
         clock: Clock = boot_seconds,
+        replace_seconds: float = REPLACE_SECONDS,
     ) -> None:
-        """membership: None where etcd is not Flin's."""
+        """membership: None where etcd is not Flin's. replace_seconds: how long a node is away before others get what
+        it had."""
         self._store = store
         self._keys = keys
         self._node = node
@@ -94,6 +75,8 @@ class Controller:
         self._membership = membership or NodesMembership(lambda: self.map.nodes)
         self._vigil = Vigil()
         self._presence = Presence()
+        self._readiness = Readiness()
+        self._replace_seconds = replace_seconds
         self._revision = 0  # of `controller`, while it is this one's
         self._count = 0
         self.map = SlotMap()
@@ -138,35 +121,71 @@ class Controller:
 
     def _act(self, now: float) -> None:
         found = self.map
-        for group, value in plan(found, {name: self._presence.seconds_away(name, now) for name in found.nodes}).items():
-            before = found.replicas.get(group)
+        seconds_away = {name: self._presence.seconds_away(name, now) for name in found.nodes}
+        there = self._there(now) if any(value.is_moving for value in found.replicas.values()) else {}
+        for group, value in plan(found, seconds_away, there, self._replace_seconds).items():
+            before = found.replicas.get(group, ReplicasValue(()))
             if value != before:
-                if before is None or value.preferred != before.preferred:
-                    logger.info("group %d: %s should lead", group, value.preferred or "nobody")
-                if before is not None and value.nodes != before.nodes:
-                    logger.info("group %d: copies should be on %s", group, _list(value.nodes))
-                self._put(self._keys.replicas(group), value)
+                _tell(group, before, value)
+                self._put(self._keys.replicas(group), value, self._rests_on(group, before, value))
         members = self._membership.promote_one()
         if members != found.members:
             logger.info("etcd members that vote: %s; that learn: %s", *map(_list, (members.voting, members.learning)))
             self._put(self._keys.members, members)
 
-    def _put(self, key: bytes, value: ReplicasValue | MembersValue) -> None:
+    def _there(self, now: float) -> dict[int, set[str]]:
+        """The copies that are abreast. Only moves need to know."""
+        pairs = self._store.get(*self._keys.all_applied, timeout=TIMEOUT_SECONDS).pairs
+        return self._readiness.note(pairs, now)
+
+    def _rests_on(self, group: int, before: ReplicasValue, value: ReplicasValue) -> list[bytes]:
+        """What else must be as it was for this change: nobody has left meanwhile who gets a copy, and if one goes,
+        nobody else leads."""
+        gets = {*value.hosts} - {*before.nodes}
+        return [self._keys.leader(group)] * (value.nodes != before.nodes) + [self._keys.node(name) for name in gets]
+
+    def _put(self, key: bytes, value: ReplicasValue | MembersValue, rests_on: Sequence[bytes] = ()) -> None:
         compares = [
             ModRevision(self._keys.controller, self._revision),
-            ModRevision(key, self.map.revisions.get(key, 0)),
+            *(ModRevision(each, self.map.revisions.get(each, 0)) for each in (key, *rests_on)),
         ]
         operations: list[Operation] = [Put(key, value.encode())]
         if not self._store.txn(compares, operations, timeout=TIMEOUT_SECONDS).succeeded:
             logger.info("what the controller has decided came too late, and changes nothing")
 
 
-def plan(found: SlotMap, seconds_away: Mapping[str, float]) -> dict[int, ReplicasValue]:
-    """Where the groups should be. seconds_away: for how long each node has not shown itself."""
-    staying = [name for name, value in found.nodes.items() if (LEAVING, "yes") not in value.labels]
-    alive = [name for name in staying if seconds_away.get(name, inf) <= AWAY_SECONDS]
-    lost = [name for name in staying if seconds_away.get(name, inf) > REPLACE_SECONDS]
-    return placed(found.groups, found.wanted, sorted(staying), alive, lost, found.replicas)
+def plan(
+    found: SlotMap,
+    seconds_away: Mapping[str, float],
+    there: Mapping[int, Collection[str]],
+    replace_seconds: float = REPLACE_SECONDS,
+) -> dict[int, ReplicasValue]:
+    """Where the groups should be. seconds_away: for how long each node has not shown itself. there: by group, the nodes
+    whose copies are abreast of its log."""
+    staying = {name: value for name, value in found.nodes.items() if not is_leaving(value)}
+    away = {name: seconds_away.get(name, inf) for name in found.nodes}
+    lost = {name for name, seconds in away.items() if seconds > (replace_seconds if name in staying else AWAY_SECONDS)}
+    lost |= {name for value in found.replicas.values() for name in value.hosts if name not in found.nodes}
+    scene = Scene({name: away[name] for name in staying}, lost, found.wanted)
+    before = {
+        group: advanced(value, leader_of(found, group), there.get(group, ()), scene) if value.is_moving else value
+        for group, value in found.replicas.items()
+    }
+    alive = {name for name in staying if away[name] <= AWAY_SECONDS}
+    racks = {name: dict(value.labels).get(RACK, "") for name, value in sorted(staying.items())}
+    return placed(found.groups, found.wanted, Standing(racks, alive, lost), before)
+
+
+def _tell(group: int, before: ReplicasValue, value: ReplicasValue) -> None:
+    if value.preferred != before.preferred:
+        logger.info("group %d: %s should lead", group, value.preferred or "nobody")
+    if value.coming and value.coming != before.coming:
+        logger.info("group %d: a copy moves from %s to %s", group, value.going or "nobody", value.coming)
+    if before.coming and not value.coming:
+        what = "is there" if before.coming in value.nodes else "is not made: the node is away"
+        logger.info("group %d: the copy on %s %s", group, before.coming, what)
+    if {*value.nodes} != {*before.nodes}:
+        logger.info("group %d: copies are on %s", group, _list(value.nodes))
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -10,6 +10,8 @@ Pure: every call returns the steps to take, in order. The rules:
 - One that ends cleanly by itself was told so, by SHUTDOWN or a signal, and stays away.
 - One that does not end when all must is killed.
 - One that ends to begin anew (a replica whose group has another leader now) is started again at once.
+- One that is not wanted any more (a replica that another node has now) is told to end, and may be wanted again later.
+- One that came later than the others (a copy that does not count yet) ends nothing if it cannot start.
 """
 
 from __future__ import annotations
@@ -134,6 +136,11 @@ class Member:
     quick_deaths: int = 0
     """Deaths in a row, each less than STABLE_SECONDS after it was ready."""
     ready_at: float = 0.0
+    is_wanted: bool = True
+    is_extra: bool = False
+    """It came after the start: the others do not depend on it."""
+    is_told: bool = False
+    """It has ended cleanly by itself."""
 
 
 @dataclass(slots=True)
@@ -147,26 +154,47 @@ class Fleet:
 
     def begin(self) -> list[Step]:
         """Members that have ended are not started yet: `add` does that."""
-        return [Start(number, 0) for number, each in enumerate(self.members) if each.state is State.STARTING]
+        starts = [Start(number, 0) for number, each in enumerate(self.members) if each.state is State.STARTING]
+        return [*starts, *self._maybe_announce()]
 
     def add(self, number: int) -> list[Step]:
-        """Start one that was not wanted until now; nothing, if it is there."""
-        if self.is_stopping or self.members[number].state is not State.ENDED:
+        """Start one that was not wanted until now; nothing, if it is there, or was told to end by somebody else."""
+        member = self.members[number]
+        if self.is_stopping or member.state is not State.ENDED or member.is_told:
             return []
-        self.members[number] = Member()
+        self.members[number] = Member(is_extra=True)
         return [Start(number, 0)]
+
+    def remove(self, number: int) -> list[Step]:
+        """It is not wanted any more. Idempotent."""
+        member = self.members[number]
+        if not member.is_wanted or member.state is State.ENDED or self.is_stopping:
+            return []
+        member.is_wanted = False
+        if member.state is not State.WAITING:
+            return [Signal(number, signal.SIGTERM)]
+        return self._note_removed(member, number)
+
+    def _note_removed(self, member: Member, number: int) -> list[Step]:
+        member.state, member.is_wanted = State.ENDED, True
+        return [Note(f"worker {number} is not needed here any more"), *self._maybe_announce()]
+
+    def _maybe_announce(self) -> list[Step]:
+        if self.is_announced or not all(each.state in (State.READY, State.ENDED) for each in self.members):
+            return []
+        self.is_announced = True
+        return [Announce()]
 
     def note_ready(self, number: int, now: float) -> list[Step]:
         member = self.members[number]
         member.state, member.ready_at, member.vain_starts = State.READY, now, 0
         if self.is_announced:
             return [Note(f"worker {number} is ready again")]
-        self.is_announced = all(each.state in (State.READY, State.ENDED) for each in self.members)
-        return [Announce()] if self.is_announced else []
+        return self._maybe_announce()
 
     def note_started(self, number: int) -> bool:
         """Whether a worker whose time has come is to be started indeed; then it counts as starting."""
-        if self.is_stopping:
+        if self.is_stopping or self.members[number].state is not State.WAITING:
             return False
         self.members[number].state = State.STARTING
         return True
@@ -180,6 +208,8 @@ class Fleet:
             if not ending.was_asked_for:
                 self.problem = self.problem or f"worker {number}: {ending}"
             return self._maybe_finish()
+        if not member.is_wanted:
+            return self._note_removed(member, number)
         if ending.code == ANEW:
             return self._again(member, number, now, Note(f"worker {number} begins anew"))
         if not self.is_announced:
@@ -188,11 +218,12 @@ class Fleet:
                 return [Note(f"worker {number} was told to end during the start, so all end"), *self.stop()]
             return self._give_up(f"worker {number}: {ending}")
         if was_ready and ending.code == 0:
+            member.is_told = True
             note = Note(f"worker {number} was told to end, and its slots are served no more till all are started anew")
             return [note, Abandon(number), *self._maybe_finish()]
         if not was_ready:
             member.vain_starts += 1
-            if member.vain_starts >= MAX_STARTS:
+            if member.vain_starts >= MAX_STARTS and not member.is_extra:
                 return self._give_up(f"worker {number} could not be started {MAX_STARTS} times: {ending}")
         return self._again(member, number, now, Note(f"worker {number}: {ending}", is_error=True))
 

@@ -219,6 +219,21 @@ class ReplicasValue(_Value):
     """Where the group has a copy, by rank: who of them is earlier claims the place of a dead leader earlier."""
     preferred: str = ""
     """Who should lead. The leader hands over to it; nobody takes the place from a leader that lives."""
+    coming: str = ""
+    """Which node makes a copy that does not count yet (moves.py); empty: none."""
+    going: str = ""
+    """Which of `nodes` is to be without its copy, as soon as it is not needed; empty: none."""
+    is_pinned: bool = False
+    """An operator has chosen its nodes: copies are not moved to be even."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The nodes that have a process for it."""
+        return (*self.nodes, self.coming) if self.coming else self.nodes
+
+    @property
+    def is_moving(self) -> bool:
+        return bool(self.coming or self.going)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +255,8 @@ class AppliedValue(_Value):
     """Entries below this number are in the replica's tables: it never needs them again."""
     start: str
     """The worker that says so, as in LeaderValue; empty: it has ended, and nobody can be given the group there."""
+    is_abreast: bool = False
+    """It has applied all that the leader had when that renewed its lease last; or it leads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class LogKeeper:
             there = indexes.get(group, {})
             # A leader that has just begun does not say what is next. What is in tables was in the log.
             last = max(newest.get(group, 0), *(index - 1 for index in there.values()), first)
-            replicas = found.replicas[group].nodes if group in found.replicas else ()
+            replicas = found.replicas[group].hosts if group in found.replicas else ()
             groups[group] = GroupLogState(first, last, there, replicas)
         return Room(statuses, alarms, quota, groups), found, outcome.revision
 

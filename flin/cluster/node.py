@@ -46,6 +46,7 @@ from flin.cluster.node_directory import (
 from flin.cluster.node_keys import Beat, ClusterError, begin, register, show_alive, waited
 from flin.cluster.node_page import NodePage
 from flin.cluster.node_supervisor import NodeSupervisor
+from flin.cluster.old_copies import OldCopies
 from flin.cluster.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.ports import WorkerSockets, bind_all
 from flin.cluster.slot_map import client_id
@@ -97,7 +98,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         waited(partial(register, store, keys, record, node, is_new=is_new), "a majority of the cluster's etcd")
         start = secrets.token_hex(NAME_BYTES)
         membership = OwnMembership(etcd.maintenance, record) if etcd.is_own else None
-        controller = Controller(store, keys, record.node, start, membership)
+        controller = Controller(store, keys, record.node, start, membership, replace_seconds=options.replace_after)
         keeper = LogKeeper(
             store,
             etcd.maintenance,
@@ -135,9 +136,10 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             controller=controller,
             etcd=etcd,
             secret=secret,
+            old_copies=OldCopies(store, keys, record.node, groups),
             remark=remark,
         )
-        waited(supervisor.held, "groups that this node is to hold")
+        waited(supervisor.is_placed, "groups that this node is to hold")
         return asyncio.run(supervisor.run())
 
 
@@ -207,7 +209,9 @@ def _ask(options: ServerOptions, request: JoinRequest, secret: str, etcd: NodeEt
 def _node_value(options: ServerOptions, sockets: list[WorkerSockets], etcd: NodeEtcd) -> NodeValue:
     ports = tuple((group, each.port, each.tls_port) for group, each in enumerate(sockets))
     host = client_host(options)
-    return NodeValue(host, ports, options.http, etcd.client_url, options.raft, flin.__version__)
+    name, _, value = options.label.partition("=")
+    labels = ((name, value),) if name else ()
+    return NodeValue(host, ports, options.http, etcd.client_url, options.raft, flin.__version__, labels)
 
 
 def _groups_of(options: ServerOptions, record: NodeRecord) -> tuple[Group, ...]:

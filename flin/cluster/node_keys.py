@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from flin.cluster.controller import LEAVING
 from flin.cluster.key_value import Get, KeyValueError, KeyValueStore, ModRevision, Operation, Put
 from flin.cluster.keys import AliveValue, ClusterValue, Keys, NodeValue
 from flin.cluster.node_directory import NodeRecord
-from flin.cluster.placement import placed
+from flin.cluster.placement import placed, standing
+from flin.cluster.slot_map import is_leaving
 from flin.errors import FlinError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class ClusterError(FlinError):
 
 def begin(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeValue) -> bool:
     """Make the cluster with this node alone, all in one transaction; True. Idempotent. Raises KeyValueError."""
-    replicas = placed(record.groups, record.replicas, [record.node], [record.node], (), {})
+    replicas = placed(record.groups, record.replicas, standing([record.node]), {})
     puts: list[Operation] = [
         Put(keys.cluster, ClusterValue(record.groups, record.replicas).encode()),
         Put(keys.node(record.node), node.encode()),
@@ -60,7 +60,7 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
             logger.warning(
                 "this node was at %s %s before, and is at %s %s now", old.host, old.ports, node.host, node.ports
             )
-        if (LEAVING, "yes") in old.labels:
+        if is_leaving(old):
             raise ClusterError(
                 f"{record.node} is leaving the cluster: finish that with flin cluster leave {record.node}"
             )

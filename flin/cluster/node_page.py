@@ -2,7 +2,9 @@
 
 GET  /cluster/status    everything that is known, as JSON
 POST /cluster/join      the cluster's secret is needed; joining.py says what is asked and answered
-POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads, then its vote
+POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads and has, then its vote. If that takes
+                        longer, the answer says which groups are left: ask again
+    POST /cluster/move      likewise; {"group": 3, "from": "node1", "to": "node4"}: a copy moves
     POST /cluster/replica   likewise; {"what": "freeze", "group": 3, …}: this node's replica is asked (comparing.py)
     POST /cluster/copy      likewise; {"what": "begin", "group": 3, …}: its files are given (checkpoint_giver.py)
 """
@@ -18,15 +20,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.source import BAD, BUSY, AskError, Source
 from flin.cluster.checkpoint_transfer import COPY_PATH
-from flin.cluster.controller import LEAVING, Controller
+from flin.cluster.controller import Controller
 from flin.cluster.etcd_maintenance import EtcdMaintenance
 from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
 from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Put, Unavailable
-from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, group_of
+from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, ReplicasValue, group_of
 from flin.cluster.log_keeper import Room
+from flin.cluster.moves import begun
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.own_etcd import NodeEtcd, OwnMembership
-from flin.cluster.slot_map import map_of
+from flin.cluster.slot_map import LEAVING, is_leaving, map_of
 from flin.net.cluster.role import forming
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "/cluster/"
 TIMEOUT_SECONDS: Final = 3.0
 REPLICA_QUESTIONS: Final = ("freeze", "thaw", "digest")
-LEAVE_SECONDS: Final = 60.0
-"""For a node to give away what it leads: a handover takes a second, and the controller looks each second."""
+LEAVE_SECONDS: Final = 20.0
+"""For a node to give away what it leads and has, within one request."""
 
 POLL_SECONDS: Final = 0.5
 
@@ -79,6 +82,7 @@ class NodePage:
         acting = {
             PATH: self.join,
             f"{PREFIX}leave": self.leave,
+            f"{PREFIX}move": self.move,
             f"{PREFIX}replica": self.replica,
             COPY_PATH: self._giver.answer,
         }
@@ -131,13 +135,13 @@ class NodePage:
         others = [name for name in found.nodes if name != node]
         if not others:
             raise AskError("it is the only node: end it, and remove its directory", BUSY)
-        value = found.nodes[node]
-        labels = (*(each for each in value.labels if each[0] != LEAVING), (LEAVING, "yes"))
-        marked = replace(value, labels=labels)
-        compare = [ModRevision(key, found.revisions[key])]
-        if not self._store.txn(compare, [Put(key, marked.encode())], timeout=TIMEOUT_SECONDS).succeeded:
-            raise AskError(f"{node} has just changed: ask again")
-        self._wait_until_given_away(node)
+        if not is_leaving(value := found.nodes[node]):
+            marked = replace(value, labels=(*value.labels, (LEAVING, "yes")))
+            compare = [ModRevision(key, found.revisions[key])]
+            if not self._store.txn(compare, [Put(key, marked.encode())], timeout=TIMEOUT_SECONDS).succeeded:
+                raise AskError(f"{node} has just changed: ask again")
+        if groups := self._not_given_away(node):
+            return {"left": None, "groups": groups}
         if self._membership is not None:
             _again(partial(self._membership.remove, node))
         applied = [Delete(self._keys.applied(group, node)) for group in range(self._record.groups)]
@@ -145,20 +149,38 @@ class NodePage:
         _again(lambda: self._store.txn((), gone, timeout=TIMEOUT_SECONDS))
         return {"left": node, "nodes": sorted(others)}
 
-    def _wait_until_given_away(self, node: str) -> None:
+    def _not_given_away(self, node: str) -> list[int]:
+        """What a node that leaves still has, when there is nothing or the time is over."""
         deadline = time.monotonic() + LEAVE_SECONDS
         while True:
             found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
             led = [group for group, value in found.leaders.items() if value.node == node]
-            held = [group for group, value in found.replicas.items() if node in value.nodes]
-            if not led and not held:
-                return
-            if time.monotonic() >= deadline:
-                raise AskError(
-                    f"{node} still has the groups {sorted({*led, *held})} after {LEAVE_SECONDS:g} s: it stays marked "
-                    "as leaving; ask again"
-                )
+            held = [group for group, value in found.replicas.items() if node in value.hosts]
+            if not (led or held) or time.monotonic() >= deadline:
+                return sorted({*led, *held})
             time.sleep(POLL_SECONDS)
+
+    async def move(self, body: dict[str, Any]) -> Any:
+        group, giver, taker = (body.get(name) for name in ("group", "from", "to"))
+        if type(group) is not int or not isinstance(giver, str) or not isinstance(taker, str):
+            raise AskError('name a group and two nodes: {"group": 3, "from": "node1", "to": "node4"}', BAD)
+        try:
+            return await asyncio.to_thread(self._move, group, giver, taker)
+        except ValueError as error:
+            raise AskError(str(error), BUSY) from error
+        except KeyValueError as error:
+            raise AskError(f"it may not be done: ask again. {error}") from error
+
+    def _move(self, group: int, giver: str, taker: str) -> dict[str, Any]:
+        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        away = self._controller.away()
+        able = [name for name, node in found.nodes.items() if name not in away and not is_leaving(node)]
+        value = begun(found.replicas, group, giver, taker, able)
+        keys = self._keys.replicas(group), self._keys.node(taker)
+        compares = [ModRevision(key, found.revisions[key]) for key in keys]
+        if not self._store.txn(compares, [Put(keys[0], value.encode())], timeout=TIMEOUT_SECONDS).succeeded:
+            raise ValueError(f"group {group} has just changed: ask again")
+        return {"group": group, "from": giver, "to": taker}
 
     async def status(self) -> Any:
         try:
@@ -199,6 +221,7 @@ class NodePage:
                         if not in_tables.get(keys.applied(group, name), nothing).start
                     ],
                     "index": next_index.get(group, 0),
+                    "move": _told_of_move(found.replicas.get(group)),
                 }
                 for group in range(found.groups)
             ],
@@ -231,12 +254,19 @@ def _again(act: Callable[[], object]) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def _told_of_move(value: ReplicasValue | None) -> dict[str, str] | None:
+    if value is None or not value.is_moving:
+        return None
+    return {"from": value.going, "to": value.coming}
+
+
 def _told(value: NodeValue) -> dict[str, Any]:
     return {
         "host": value.host,
         "ports": [port for _, port, _ in value.ports],
         "http": value.http,
         "version": value.version,
+        "labels": dict(value.labels),
     }
 
 

@@ -1,4 +1,8 @@
-"""The supervisor of a node: a process for each group that it holds, as long as the cluster wants it to hold that."""
+"""The supervisor of a node: a process for each group that it holds, as long as the cluster wants it to hold that.
+
+It starts with the copies that count. Once these are ready, it adds those that are to be made (moves.py), and ends those
+that are not wanted any more; their directories go after them (old_copies.py).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import logging
 import secrets
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
@@ -13,11 +18,15 @@ from typing import Any, Final
 from flin.cluster.assignment import ReplicaPlace
 from flin.cluster.controller import Controller
 from flin.cluster.fleet import Fleet, Member, State
+from flin.cluster.key_value import KeyValueError
 from flin.cluster.lines import Lines
 from flin.cluster.node_directory import NodeRecord
+from flin.cluster.old_copies import OldCopies
 from flin.cluster.own_etcd import NodeEtcd
 from flin.cluster.ports import turn_away
+from flin.cluster.slot_map import SlotMap, leader_of
 from flin.cluster.supervisor import Supervisor
+from flin.errors import CorruptionError
 from flin.net.cluster.role import forming
 
 logger = logging.getLogger(__name__)
@@ -43,25 +52,41 @@ class NodeSupervisor(Supervisor):
 
     def __init__(
         self, *arguments: Any, record: NodeRecord, controller: Controller, etcd: NodeEtcd, secret: bytes,
-        remark: str = "",
+        old_copies: OldCopies, remark: str = "",
     ) -> None:  # fmt: skip
         """arguments: of Supervisor. secret: the cluster's."""
         self._record = record
         self._controller = controller
         self._etcd = etcd
         self._secret = secret.decode()
+        self._old_copies = old_copies
+        self._removing: set[int] = set()
         self._ending = remark
         super().__init__(*arguments)
         self._lines = NoLines()
         self._fleet = Fleet([Member(State.ENDED) for _ in range(record.groups)])
 
-    def held(self) -> list[int]:
-        """The groups that this node is to hold, as was seen last."""
+    def is_placed(self) -> bool:
+        """Whether it is known which groups this node holds. Where copies are missing it will be given some; else it
+        may have none for now."""
         found = self._controller.map
+        is_whole = len(found.replicas) == found.groups and all(
+            len(value.nodes) >= found.wanted for value in found.replicas.values()
+        )
+        return bool(self._counting(found)) or (self._record.node in found.nodes and is_whole)
+
+    def _counting(self, found: SlotMap) -> list[int]:
+        """The groups whose copies here count."""
         return [group for group, value in found.replicas.items() if self._record.node in value.nodes]
 
+    def _held(self, found: SlotMap) -> set[int]:
+        """The groups that need a process here. One that leads, or has, is told by its followers that it does not."""
+        node = self._record.node
+        held = {group for group, value in found.replicas.items() if node in value.hosts}
+        return held | {group for group in found.leaders if leader_of(found, group) == node}
+
     async def run(self) -> int:
-        for group in self.held():
+        for group in self._counting(self._controller.map):
             self._fleet.members[group].state = State.STARTING
         looking = asyncio.ensure_future(self._look())
         try:
@@ -82,8 +107,27 @@ class NodeSupervisor(Supervisor):
                 self._stop()
                 return
             self._etcd.follow(found)
-            for group in self.held():
-                self._take(self._fleet.add(group))
+            if found.cluster is not None and self._fleet.is_announced:
+                await self._change_to(self._held(found))
+
+    async def _change_to(self, held: set[int]) -> None:
+        """These groups are to have processes here, and no others."""
+        for group in held - self._removing:
+            self._take(self._fleet.add(group))
+        for group, member in enumerate(self._fleet.members):
+            if group not in held and member.state is not State.ENDED:
+                self._take(self._fleet.remove(group))
+        idle = [group for group in self._old_copies.there() if group not in held and group not in self._workers]
+        if idle and not self._removing:
+            self._removing = {*idle}
+            await self._remove(idle)
+            self._removing = set()
+
+    async def _remove(self, idle: Sequence[int]) -> None:
+        try:
+            await asyncio.to_thread(self._old_copies.remove, idle)
+        except (KeyValueError, CorruptionError, OSError) as error:  # the next look tries again
+            logger.warning("copies that are not needed any more are still there: %s", error)
 
     def _discard(self, number: int) -> None:
         super()._discard(number)

@@ -43,18 +43,21 @@ class Pulse:
         clock: Clock,
         index: Callable[[], int],
         in_tables: Callable[[], int],
+        next_applied: Callable[[], int],
         on_change: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         """applied: the key, and the start that its value names. index: the number of the leader's next entry, 0 while
-        it catches up. in_tables: of the first entry that the tables do not hold. on_change: told, in the thread, when
-        the role has changed."""
+        it catches up. in_tables: of the first entry that the tables do not hold. next_applied: of the first that is not
+        applied. on_change: told, in the thread, when the role has changed."""
         self._store = store
         self._place = place
         self._applied = applied
         self._clock = clock
         self._index = index
         self._in_tables = in_tables
+        self._next_applied = next_applied
+        self._is_abreast = False  # as was told last
         self._on_change = on_change
         self._on_failure = on_failure
         self._beat_at = clock()
@@ -119,8 +122,10 @@ class Pulse:
             return RETRY_SECONDS
         if place.role is not role:
             self._on_change()
-        if now - self._applied_at >= APPLIED_SECONDS:
-            self._put_applied(self._applied[1])
+        is_abreast = place.is_abreast(self._next_applied())
+        if now - self._applied_at >= APPLIED_SECONDS or (is_abreast and not self._is_abreast):
+            self._is_abreast = is_abreast
+            self._put_applied(self._applied[1], is_abreast=is_abreast)
             self._applied_at = now
         return place.pause()
 
@@ -141,9 +146,9 @@ class Pulse:
         self._place.note(request, outcome, sent_at, self._clock())
         return True
 
-    def _put_applied(self, start: str) -> None:
+    def _put_applied(self, start: str, *, is_abreast: bool = False) -> None:
         try:
-            put = Put(self._applied[0], AppliedValue(self._in_tables(), start).encode())
+            put = Put(self._applied[0], AppliedValue(self._in_tables(), start, is_abreast).encode())
             self._store.txn((), (put,), timeout=ANSWER_SECONDS)
         except KeyValueError as error:
             logger.debug("etcd does not answer: %s", error)

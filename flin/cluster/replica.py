@@ -288,6 +288,7 @@ class Replica:
             clock=self.lease.clock,
             index=self._next_index,
             in_tables=self._in_tables,
+            next_applied=lambda: self.group_log.index + 1,
             on_change=lambda: self._tell(Turn.CHANGE),
             on_failure=self._tell,
         )

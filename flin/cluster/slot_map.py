@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
-from typing import Any
+from typing import Any, Final
 
 from flin.cluster.groups import slots_of
 from flin.cluster.key_value import Event, Pair
@@ -26,6 +26,12 @@ from flin.cluster.keys import (
 )
 from flin.errors import CorruptionError
 from flin.net.cluster.topology import NOBODY, Node, Topology
+
+LEAVING: Final = "leaving"
+"""The label of a node that is to give everything away."""
+
+RACK: Final = "rack"
+"""The label that says what a node may be lost together with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,15 @@ class SlotMap:
     def holders(self, group: int) -> tuple[str, ...]:
         """The nodes that are to have a copy."""
         return self.replicas[group].nodes if group in self.replicas else ()
+
+
+def is_leaving(value: NodeValue) -> bool:
+    return (LEAVING, "yes") in value.labels
+
+
+def leader_of(found: SlotMap, group: int) -> str:
+    """Who leads a group, or did last; empty: nobody ever has."""
+    return found.leaders[group].node if group in found.leaders else ""
 
 
 def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:

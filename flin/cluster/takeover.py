@@ -191,6 +191,12 @@ class Place:
             return self._claim()
         return Request(Kind.LOOK, (), self._look)
 
+    def is_abreast(self, next_applied: int) -> bool:
+        """Whether this worker has applied all that the leader had told of, or leads. next_applied: the number of the
+        first entry that is not applied; asked after the last look."""
+        told = self.index if self.role is Role.LEADING else 0 if self.lease_value is None else self.lease_value.index
+        return 0 < told <= next_applied
+
     def pause(self) -> float:
         """Seconds until the next request."""
         return RENEW_SECONDS if self.role is Role.LEADING else LOOK_SECONDS

@@ -32,6 +32,7 @@ ANSWER: dict[str, Any] = {
             "replicas": {"n1": 7, "n2": 5},
             "missing": [],
             "index": 9,
+            "move": None,
         },
         {
             "group": 1,
@@ -41,6 +42,7 @@ ANSWER: dict[str, Any] = {
             "replicas": {"n3": 1, "n1": 1},
             "missing": [],
             "index": 1,
+            "move": None,
         },
     ],
     "waiting": {},
@@ -96,6 +98,17 @@ def test_what_somebody_should_look_at() -> None:
     ]
 
 
+def test_moves() -> None:
+    first, second = ANSWER["groups"]
+    moves = {"from": "n1", "to": "n4"}, {"from": "n1", "to": ""}
+    found = {**ANSWER, "groups": [{**first, "move": moves[0]}, {**second, "move": moves[1]}]}
+    assert status_lines(found)[-3:] == [
+        "group 0: n4 makes a copy, in place of that on n1",
+        "group 1: the copy on n1 goes, when the others are abreast and it does not lead",
+        "all is well",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -103,6 +116,8 @@ def test_what_somebody_should_look_at() -> None:
         (("status", "--http", "8080"), "--http is '8080', it must be a host and a port"),
         (("status", "node1"), "status takes no words"),
         (("leave",), "name the node that is to leave"),
+        (("move", "1", "n1"), "name a group and two nodes"),
+        (("move", "n3", "n1", "n2"), "name a group and two nodes"),
         (("leave", "n1"), "the cluster's secret flin-data/cluster-secret: No such file or directory; the first node"),
         (("certificates",), "name a directory, and hosts"),
     ],

@@ -320,3 +320,34 @@ def test_members_that_are_wanted_later() -> None:
     assert made.add(2) == []
     made.note_end(0, CLEAN, 1.0)
     assert made.note_end(1, CLEAN, 1.0) == [Finish("")]
+
+
+def test_members_that_are_not_wanted_any_more() -> None:
+    made = ready(3)
+    assert made.remove(1) == [Signal(1, signal.SIGTERM)]
+    assert made.remove(1) == []
+    assert texts(made.note_end(1, CLEAN, 1.0)) == ["worker 1 is not needed here any more"]
+    assert made.remove(1) == []
+    assert made.add(1) == [Start(1, 0)]
+    assert made.remove(1) == [Signal(1, signal.SIGTERM)], "it is starting, and dies of it"
+    assert quiet(made.note_end(1, Ending(-signal.SIGTERM), 2.0)) == []
+    made.note_end(2, KILLED, 3.0)
+    assert quiet(made.remove(2)) == [], "it waits for its start"
+    assert not made.note_started(2)
+    assert made.add(2) == [Start(2, 0)]
+    assert quiet(made.stop())[-3:] == [Signal(0, signal.SIGTERM), Signal(2, signal.SIGTERM), LIMIT]
+
+
+def test_one_that_somebody_told_to_end_is_not_added_again() -> None:
+    made = ready()
+    made.note_end(0, CLEAN, 0.0)
+    assert made.add(0) == []
+
+
+def test_nobody_depends_on_one_that_came_later() -> None:
+    made = Fleet([Member(State.ENDED), Member(State.ENDED)])
+    assert made.begin() == [Announce()], "there is nothing to be waited for"
+    made.add(1)
+    for _ in range(2 * MAX_STARTS):
+        assert isinstance(made.note_end(1, Ending(1, "the disk is full"), 0.0)[-1], Start)
+        assert made.note_started(1)

@@ -240,6 +240,13 @@ class ServerOptions:
     read_concern: str = _cluster(
         "lease", choice(*READ_CONCERNS), "whether reads rest on the leader's lease or ask etcd, one question a batch",
         _IMMUTABLE)
+    label: str = _cluster(
+        "", matching(
+            "rack=NAME", "(rack=[0-9A-Za-z_.-]{1,64})?", "rack= and letters, digits, dashes, dots or underscores"),
+        "what this node may be lost together with: copies are put into different racks", _IMMUTABLE, told="none")
+    replace_after: int = _cluster(
+        300, duration("s", 1, _DAYS), "a node that is away for so long is replaced by others: they copy what it had",
+        _IMMUTABLE)
     max_lag: int = _cluster(
         10, duration("s", 0, _DAYS), "a follower that is further behind sends readers to the leader", _IMMUTABLE)
 
@@ -386,7 +393,7 @@ _NEEDS_TLS_PORT: Final = (
 )
 
 
-_NEEDS_NODE_ID: Final = ("raft", "join", "etcd", "cluster_secret_file", "cluster_tls", "insecure_cluster")
+_NEEDS_NODE_ID: Final = ("raft", "join", "etcd", "cluster_secret_file", "cluster_tls", "insecure_cluster", "label")
 
 _NOT_IN_A_CLUSTER: Final = {
     "encryption_key_file": "the log of a cluster lies in etcd, which would have all in plain",

@@ -1,4 +1,4 @@
-"""Three nodes on this machine, found by what they tell their clients: who leads what, in which process."""
+"""Nodes on this machine, found by what they tell their clients: who leads what, in which process."""
 
 from __future__ import annotations
 
@@ -66,21 +66,24 @@ class Nodes:
         network: Network | None = None,
         disk: SmallDisk | None = None,
         more: str = "",
+        count: int = NODES,
     ) -> None:
         """links: they use an etcd that is there already, each by a link of its own. network: each is on one of its own.
-        disk: the last one's directory. more: a program that each of their processes runs first."""
+        disk: the last one's directory. more: a program that each of their processes runs first. count: of nodes, at
+        most ten."""
         self.folder = folder
         self.groups = groups
+        self._copies = min(count, NODES)
         self.clock = WallClock(folder / "clock", more)
         self.etcds = None if links is None else Etcds(folder, free_ports(2 * MEMBERS))
         self.links = (
-            [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(NODES)]
+            [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(count)]
         )
         self.network = network
         self.disk = disk
-        self.hosts = [LOOPBACK if network is None else network.host(number) for number in range(NODES)]
-        first = _free_base(groups)
-        self._base = [first + NODE_STEP * number for number in range(NODES)]
+        self.hosts = [LOOPBACK if network is None else network.host(number) for number in range(count)]
+        first = _free_base(groups, count)
+        self._base = [first + NODE_STEP * number for number in range(count)]
         self.addresses = [*zip(self.hosts, self._base, strict=True)]
         self.machines: list[Machine] = []
         for number, (host, base) in enumerate(self.addresses):
@@ -110,7 +113,7 @@ class Nodes:
             machine.start()
         for machine in self.machines:
             machine.wait_until_ready()
-        wait_until(lambda: self.voting() == NODES, f"{NODES} nodes vote", FORMING_SECONDS)
+        wait_until(lambda: self.voting() == len(self.machines), "all nodes vote", FORMING_SECONDS)
         self.wait_until_led()
 
     def voting(self) -> int:
@@ -140,7 +143,7 @@ class Nodes:
 
     def _is_whole(self) -> bool:
         replicas = self.replicas()
-        if len(replicas) < NODES * self.groups:
+        if len(replicas) < self._copies * self.groups:
             return False
         with suppress(Exception):  # one is away
             return all(_asked(each.place, "PING") for each in replicas)
@@ -195,7 +198,7 @@ class Nodes:
         with suppress(Exception):
             told = [_values(each.place, keys) for each in self.replicas() if each.group == group]
         columns = {key: [values[place] for values in told] for place, key in enumerate(keys)}
-        return {key: values for key, values in columns.items() if len(values) < NODES or len(set(values)) > 1}
+        return {key: values for key, values in columns.items() if len(values) < self._copies or len(set(values)) > 1}
 
     def stop(self) -> None:
         """End all; each must end well, if it runs."""
@@ -254,10 +257,10 @@ def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:
             yield Replica(group_of(int(first), groups), int(port), place == 0, host)
 
 
-def _free_base(groups: int) -> int:
+def _free_base(groups: int, count: int) -> int:
     """The first node's port, where all that the nodes need is free: for workers, pages and etcds."""
     own = [0, 1, 2, 2 + PORT_STEP, *range(PORT_STEP, PORT_STEP * groups, PORT_STEP)]
-    needed = [NODE_STEP * node + port for node in range(NODES) for port in own]
+    needed = [NODE_STEP * node + port for node in range(count) for port in own]
     for base in random.sample(range(PORTS[0], PORTS[-1] - max(needed)), 500):
         if all(_is_free(base + port) for port in needed):
             return base

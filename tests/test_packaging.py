@@ -31,7 +31,7 @@ ALLOWED_IMPORTS = {
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
     "flin/gateway": {"grpc", "grpc_health", "grpc_reflection", "hiredis"},  # only for flin grpc
-    "flin/cluster": ENGINE_NEEDS | {"uvloop", "grpc", "cryptography"},  # the last two only for several nodes
+    "flin/cluster": ENGINE_NEEDS | {"uvloop", "grpc", "cryptography", "aiohttp"},  # the last three only for nodes
     "flin/admin": {"aiohttp", "prometheus_client"},  # only with --http
     "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis", "shtab"},
 }

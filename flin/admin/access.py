@@ -57,6 +57,8 @@ class Access:
     """None: nothing can be changed."""
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     """What stands for the token where a path begins so."""
+    closed_paths: Collection[str] = ()
+    """Even reading needs it there, on any address."""
 
     def refusal_of(self, asked: Asked) -> Refusal | None:
         """Why the request is refused; None: it is not."""
@@ -64,7 +66,8 @@ class Access:
         if name not in self.hosts and name != asked.own_address.lower():
             return Refusal(403, f"the host {asked.host[:200]!r} is not known here: name it in --http-hosts")
         is_reading = asked.method in READING
-        if is_reading and (asked.path in OPEN_PATHS or is_loopback(asked.own_address)):
+        is_open = asked.path in OPEN_PATHS or is_loopback(asked.own_address)
+        if is_reading and is_open and asked.path not in self.closed_paths:
             return None
         secret = next((secret for prefix, secret in self.secrets.items() if asked.path.startswith(prefix)), self.token)
         if secret is None:

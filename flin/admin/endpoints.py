@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
@@ -68,6 +68,8 @@ class Extension:
     """Given the body's object. Raises AskError."""
     health: Callable[[], str]
     """What `/health` says beside that the server lives; empty: nothing."""
+    streaming: Mapping[str, Handler] = field(default_factory=dict)
+    """Given aiohttp's request: they answer as long as they like, and only who shows the secret."""
 
 
 class Endpoints:
@@ -120,6 +122,8 @@ class Endpoints:
                 router.add_get(path, partial(_read_further, read))
             for path, act in self._extension.acting.items():
                 router.add_post(path, partial(_act_further, act))
+            for path, stream in self._extension.streaming.items():
+                router.add_get(path, stream)
         return application
 
     async def _answer(self, request: Any, handler: Handler) -> Any:

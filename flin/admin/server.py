@@ -45,7 +45,8 @@ class Page:
     def extend(self, extension: Extension, context: ssl.SSLContext | None) -> None:
         """Before it is served: with further paths, and over TLS if there is a context."""
         self._extension, self._context = extension, context
-        self._access = replace(self._access, secrets={extension.prefix: extension.secret})
+        secrets, closed = {extension.prefix: extension.secret}, tuple(extension.streaming)
+        self._access = replace(self._access, secrets=secrets, closed_paths=closed)
 
     @asynccontextmanager
     async def served(self, sources: Sequence[Source], copy: Copy | None = None) -> AsyncIterator[None]:

@@ -30,6 +30,7 @@ from flin.cluster.checkpoint_giver import CheckpointGiver
 from flin.cluster.controller import STEP_SECONDS, Controller
 from flin.cluster.etcd_member import QUOTA_BYTES
 from flin.cluster.groups import Group, slots_of
+from flin.cluster.hub import Hub
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, join
 from flin.cluster.keys import Keys, NodeValue
 from flin.cluster.log_keeper import KEEP_SECONDS, LogKeeper
@@ -55,7 +56,7 @@ from flin.cluster.workers_lock import workers_lock
 from flin.cluster.workers_page import WorkersPage
 from flin.engine.disk.file_name import group_name
 from flin.engine.disk.fs import OsFileSystem
-from flin.net.cluster.board import new_board
+from flin.net.cluster.board import Board, new_board
 from flin.net.diagnostics import Diagnostics
 from flin.net.pid_file import pid_file
 from flin.net.settings.options import ConfigError, ServerOptions
@@ -118,11 +119,13 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         context = None if etcd.certificates is None else etcd.certificates.server_context()
         workers_page = WorkersPage(page, options.dir, groups)
         giver = CheckpointGiver(options.dir, record.groups, workers_page.source)
-        asked = (lambda: keeper.room, workers_page.source, workers_page.waiting, giver)
+        board = new_board(record.groups + 1)
+        held.callback(os.close, board)
+        links = None if etcd.certificates is None else etcd.certificates.client_context()
+        hub = Hub(Board(board, record.groups + 1), record.groups, record.node, secret, links)
+        asked = (lambda: keeper.room, workers_page.source, workers_page.waiting, giver, hub)
         node_page = NodePage(record, etcd, store, keys, controller, membership, *asked)
         page.extend(node_page.extension(secret), context)
-        board = new_board(record.groups)
-        held.callback(os.close, board)
         supervisor = NodeSupervisor(
             options,
             groups,
@@ -137,6 +140,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             etcd=etcd,
             secret=secret,
             old_copies=OldCopies(store, keys, record.node, groups),
+            hub=hub,
             remark=remark,
         )
         waited(supervisor.is_placed, "groups that this node is to hold")

@@ -7,6 +7,7 @@ POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads
     POST /cluster/move      likewise; {"group": 3, "from": "node1", "to": "node4"}: a copy moves
     POST /cluster/replica   likewise; {"what": "freeze", "group": 3, …}: this node's replica is asked (comparing.py)
     POST /cluster/copy      likewise; {"what": "begin", "group": 3, …}: its files are given (checkpoint_giver.py)
+    GET  /cluster/messages  likewise; a WebSocket on which another node sends what is published there (hub.py)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, Replica
 from flin.cluster.log_keeper import Room
 from flin.cluster.moves import begun
 from flin.cluster.node_directory import NodeRecord
+from flin.cluster.node_link import PATH as MESSAGES_PATH
 from flin.cluster.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.slot_map import LEAVING, is_leaving, map_of
 from flin.net.cluster.role import forming
@@ -35,6 +37,7 @@ from flin.net.cluster.role import forming
 if TYPE_CHECKING:
     from flin.admin.endpoints import Extension
     from flin.cluster.checkpoint_giver import CheckpointGiver
+    from flin.cluster.hub import Hub
 
 PREFIX: Final = "/cluster/"
 TIMEOUT_SECONDS: Final = 3.0
@@ -61,6 +64,7 @@ class NodePage:
         source: Callable[[int], Source],
         waiting: Callable[[], dict[int, str]],
         giver: CheckpointGiver,
+        hub: Hub,
     ) -> None:
         """membership: None where etcd is not Flin's. waiting: what this node's replicas wait for that are starting."""
         self._record = record
@@ -73,6 +77,7 @@ class NodePage:
         self._source = source
         self._waiting = waiting
         self._giver = giver
+        self._hub = hub
         self._joining = asyncio.Lock()
 
     def extension(self, secret: bytes) -> Extension:
@@ -86,7 +91,7 @@ class NodePage:
             f"{PREFIX}replica": self.replica,
             COPY_PATH: self._giver.answer,
         }
-        return Extension(PREFIX, secret, reading, acting, self.health)
+        return Extension(PREFIX, secret, reading, acting, self.health, {MESSAGES_PATH: self._hub.receive})
 
     def health(self) -> str:
         """Whether what is written survives the loss of a node, as was seen last."""
@@ -184,7 +189,7 @@ class NodePage:
 
     async def status(self) -> Any:
         try:
-            return await asyncio.to_thread(self._status)
+            return {**await asyncio.to_thread(self._status), "messages": self._hub.told()}
         except KeyValueError as error:
             raise AskError(f"etcd does not answer, so there may be no majority: {error}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
@@ -18,6 +17,7 @@ from typing import Any, Final
 from flin.cluster.assignment import ReplicaPlace
 from flin.cluster.controller import Controller
 from flin.cluster.fleet import Fleet, Member, State
+from flin.cluster.hub import Hub
 from flin.cluster.key_value import KeyValueError
 from flin.cluster.lines import Lines
 from flin.cluster.node_directory import NodeRecord
@@ -27,6 +27,7 @@ from flin.cluster.ports import turn_away
 from flin.cluster.slot_map import SlotMap, leader_of
 from flin.cluster.supervisor import Supervisor
 from flin.errors import CorruptionError
+from flin.net.cluster.board import Board
 from flin.net.cluster.role import forming
 
 logger = logging.getLogger(__name__)
@@ -38,21 +39,12 @@ START_BYTES: Final = 8
 """In the random name of a process: no two of a node's have the same."""
 
 
-class NoLines(Lines):
-    """Replicas of different groups do not pass messages on to each other."""
-
-    def add(self, number: int) -> socket.socket:
-        own, theirs = socket.socketpair()
-        own.close()
-        return theirs
-
-
 class NodeSupervisor(Supervisor):
     """One run. What the workers are told of etcd, and which of them there are, comes from the controller's map."""
 
     def __init__(
         self, *arguments: Any, record: NodeRecord, controller: Controller, etcd: NodeEtcd, secret: bytes,
-        old_copies: OldCopies, remark: str = "",
+        old_copies: OldCopies, hub: Hub, remark: str = "",
     ) -> None:  # fmt: skip
         """arguments: of Supervisor. secret: the cluster's."""
         self._record = record
@@ -62,8 +54,10 @@ class NodeSupervisor(Supervisor):
         self._old_copies = old_copies
         self._removing: set[int] = set()
         self._ending = remark
+        self._hub = hub
         super().__init__(*arguments)
-        self._lines = NoLines()
+        self._lines = Lines(hub)
+        self._board = Board(self._board_descriptor, record.groups + 1)
         self._fleet = Fleet([Member(State.ENDED) for _ in range(record.groups)])
 
     def is_placed(self) -> bool:
@@ -85,16 +79,18 @@ class NodeSupervisor(Supervisor):
         held = {group for group, value in found.replicas.items() if node in value.hosts}
         return held | {group for group in found.leaders if leader_of(found, group) == node}
 
-    async def run(self) -> int:
+    async def _run(self) -> int:
+        """The hub ends before the page, which carries its links."""
         for group in self._counting(self._controller.map):
             self._fleet.members[group].state = State.STARTING
-        looking = asyncio.ensure_future(self._look())
-        try:
-            return await super().run()
-        finally:
-            looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+        async with self._hub:
+            looking = asyncio.ensure_future(self._look())
+            try:
+                return await super()._run()
+            finally:
+                looking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await looking
 
     async def _look(self) -> None:
         while True:
@@ -107,6 +103,8 @@ class NodeSupervisor(Supervisor):
                 self._stop()
                 return
             self._etcd.follow(found)
+            own = self._record.node
+            self._hub.follow({name: value.http for name, value in found.nodes.items() if name != own and value.http})
             if found.cluster is not None and self._fleet.is_announced:
                 await self._change_to(self._held(found))
 

@@ -24,6 +24,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ from flin.cluster.key_value import Put
 from flin.cluster.keys import AppliedValue, Keys
 from flin.cluster.leader import GroupLog
 from flin.cluster.lease import Lease
+from flin.cluster.lines import MAX_NODE_MESSAGE_BYTES
 from flin.cluster.log_bounds import FlushRule, append_delay
 from flin.cluster.map_view import MapView
 from flin.cluster.ports import turn_away
@@ -57,9 +59,11 @@ from flin.engine.engine import Engine, store_of
 from flin.engine.expiring import Expiring
 from flin.engine.replica import open_replica
 from flin.errors import FlinError, ReadOnlyError, StorageError
+from flin.net.cluster.board import Board
 from flin.net.cluster.topology import Node
 from flin.net.diagnostics import Diagnostics
 from flin.net.serve.listeners import BoundSockets
+from flin.net.serve.neighbours import Neighbours
 from flin.net.server import Server, hang_up, keep_freed_memory, run_on_loop, tune_interpreter
 from flin.net.settings.options import ServerOptions
 
@@ -108,18 +112,20 @@ class Replica:
         on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
         on_wait: Callable[[str], None] = lambda what: None,
         ask: Ask | None = None,
+        neighbours: Neighbours | None = None,
         **engine_options: Any,
     ) -> None:
         """on_wait: told, in any thread, what it waits for before it is ready; a predicate. ask: asks other nodes for a
         copy, if the log does not go back far enough; None: that is an error then. on_serve: called with each server
         that begins. on_ready: called once, when clients are answered. on_endpoints: told where etcd's members are, in
-        any thread."""
+        any thread. neighbours: to whom it passes on what is published; None: to nobody."""
         self.server: Server
         self._options = options
         self._worker = place
         self._etcd = store
         self._bound = bound
         self._attend = attend
+        self._neighbours = neighbours
         self._on_serve = on_serve
         self._on_ready = on_ready
         self._on_wait = on_wait
@@ -180,6 +186,8 @@ class Replica:
             self.group_log.stop()
             await self._stop_serving()
             await self._close()
+            if self._neighbours is not None:
+                self._neighbours.close()
 
     def request_stop(self) -> None:
         """On the loop. Idempotent."""
@@ -431,7 +439,7 @@ class Replica:
         bound = BoundSockets(
             *(tuple(each.dup() for each in sockets) for sockets in (self._bound.plain, self._bound.tls))
         )
-        server = Server(self._options, store, bound, role=self.role)
+        server = Server(self._options, store, bound, self._neighbours, self.role)
         if is_leading:
             await server.start(engine.stats, Expiring(store).steps, engine.compact, check=engine.verify)
             store.listeners.on_expired = server.reaping.note_expired
@@ -467,6 +475,7 @@ def main() -> int:
         os.set_inheritable(each, False)
     options, place = assignment.options, assignment.replica
     assert place is not None
+    board = Board(assignment.board, place.groups + 1)
     os.close(assignment.board)
     try:
         options.check()
@@ -486,6 +495,9 @@ def main() -> int:
                 on_endpoints=store.channels.set_endpoints,
                 on_wait=lambda what: report(reports, Report(waits_for=what)),
                 ask=_asking(place),
+                neighbours=Neighbours(
+                    board, socket.socket(fileno=assignment.control), place.group, MAX_NODE_MESSAGE_BYTES
+                ),
             )
             return run_on_loop(_run(replica, lifeline))
     except (FlinError, OSError, ValueError) as error:
@@ -517,7 +529,6 @@ def _begin(replica: Replica, reports: int) -> None:
 
 def _attend(page: int, replica: Callable[[], Replica]) -> Attend:
     """Each server answers on its own copy of the supervisor's line."""
-    import socket
 
     def answers(server: Server) -> dict[str, Answer]:
         engine = replica().engine

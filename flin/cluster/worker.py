@@ -24,7 +24,7 @@ from flin.engine.disk.descriptor import above_standard
 from flin.errors import FlinError
 from flin.net.cluster.board import Board
 from flin.net.serve.listeners import BoundSockets
-from flin.net.serve.neighbours import LineEnd
+from flin.net.serve.neighbours import Neighbours
 from flin.net.server import Server, serve
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def main() -> int:
             options,
             name=f"worker {options.topology.own}",
             bound=BoundSockets(sockets_of(assignment.plain), sockets_of(assignment.tls)),
-            line_end=LineEnd(board, socket.socket(fileno=assignment.control)),
+            neighbours=Neighbours(board, socket.socket(fileno=assignment.control), options.topology.own),
             when_ready=lambda server, recovered, seconds: _begin(server, lifeline, reports, recovered),
             attend=None if assignment.page is None else line_attendant(socket.socket(fileno=assignment.page)),
         )

@@ -37,7 +37,7 @@ from flin.net.serve.cold import ColdReads
 from flin.net.serve.eviction import Eviction
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import BoundSockets, Listeners
-from flin.net.serve.neighbours import LineEnd, Neighbours
+from flin.net.serve.neighbours import Neighbours
 from flin.net.serve.reaping import Reaping
 from flin.net.serve.watchman import Watchman
 from flin.net.service_manager import ServiceManager
@@ -102,19 +102,19 @@ class Server:
         options: ServerOptions,
         store: StoreLike,
         bound: BoundSockets | None = None,
-        line_end: LineEnd | None = None,
+        neighbours: Neighbours | None = None,
         role: ReplicaRole | None = None,
     ) -> None:
-        """line_end: of the line to the other workers of the server, if it is one of several. role: of a replica, whose
-        server ends when its role does. Of one that follows, `run.foreign.apply_foreign` is how the store changes."""
+        """neighbours: the other workers of the server, if it is one of several. role: of a replica, whose server ends
+        when its role does, and whose neighbours stay. Of one that follows, `run.foreign.apply_foreign` is how the store
+        changes."""
         if role is not None:
             options = replace(options, topology=role.topology)
         self.options = options.check()
         self.role = role
         self.store = store if role is None else _store_of_replica(store, role, options.read_concern == "strict")
         self._bound = bound or BoundSockets()
-        self._line_end = line_end
-        self._neighbours: Neighbours | None = None
+        self._neighbours = neighbours
         self.services: Services
         self.port = 0
         self.listeners: Listeners
@@ -151,8 +151,8 @@ class Server:
             startup_memory_bytes=resident_bytes(),
             role=self.role,
         )
-        if self._line_end is not None:
-            self._neighbours = Neighbours(services, loop, self._line_end)
+        if self._neighbours is not None:
+            self._neighbours.begin(services, loop)
         if self.role is None:  # cursors do not outlive a role
             recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
@@ -228,7 +228,7 @@ class Server:
             connection.abort()
         await asyncio.sleep(0)
         if self._neighbours is not None:
-            self._neighbours.close()
+            self._neighbours.rest() if self.role is not None else self._neighbours.close()
         await self._loop.run_in_executor(None, self._cold.close)
         self._sync_thread.shutdown(wait=self.role is None)
 
@@ -255,7 +255,7 @@ def serve(
     *,
     name: str = "",
     bound: BoundSockets | None = None,
-    line_end: LineEnd | None = None,
+    neighbours: Neighbours | None = None,
     when_ready: WhenReady | None = None,
     attend: Attend | None = None,
 ) -> int:
@@ -279,7 +279,7 @@ def serve(
             manager.ready(line)
 
         ready, attending = when_ready or announce, attend or _alone
-        serving = _serve(options, bound or BoundSockets(), line_end, ready, attending, diagnostics, manager)
+        serving = _serve(options, bound or BoundSockets(), neighbours, ready, attending, diagnostics, manager)
         return run_on_loop(serving)
 
 
@@ -299,7 +299,7 @@ async def _alone(server: Server, engine: Any) -> AsyncIterator[None]:
 async def _serve(
     options: ServerOptions,
     bound: BoundSockets,
-    line_end: LineEnd | None,
+    neighbours: Neighbours | None,
     when_ready: WhenReady,
     attend: Attend,
     diagnostics: Diagnostics,
@@ -311,7 +311,7 @@ async def _serve(
     try:
         pids.enter_context(pid_file(options.pidfile))
         store = store_of(engine)
-        server = Server(options, store, bound, line_end)
+        server = Server(options, store, bound, neighbours)
         back_up = partial(_back_up, engine, options)
         await server.start(engine.stats, Expiring(store).steps, engine.compact, back_up, engine.verify)
         store.listeners.on_expired = server.reaping.note_expired

@@ -11,7 +11,7 @@ from flin.cluster.groups import slots_of
 from flin.cluster.lines import Lines
 from flin.net.cluster.board import Board, new_board
 from flin.net.cluster.topology import Node, Topology
-from flin.net.serve.neighbours import LineEnd
+from flin.net.serve.neighbours import Neighbours
 from flin.testing.process import wait_until
 from tests.net.serving import ServerThread
 
@@ -39,8 +39,8 @@ class LinkedServers:
     def start(self, number: int, store: Any = None) -> ServerThread:
         """A worker, which gets a line to all that are there."""
         self.lines.discard(number)
-        end = LineEnd(Board(self._descriptor, len(self._nodes)), self.lines.add(number))
-        server = ServerThread(store, line_end=end, topology=Topology(self._nodes, number), **self._options)
+        neighbours = Neighbours(Board(self._descriptor, len(self._nodes)), self.lines.add(number), number)
+        server = ServerThread(store, neighbours=neighbours, topology=Topology(self._nodes, number), **self._options)
         self._stack.enter_context(server)
         self.board.set_ready(number)
         return server

@@ -18,7 +18,7 @@ from flin.net.run.checking import Check
 from flin.net.run.context import Context
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.dispatch import resume, run_gated
-from flin.net.serve.neighbours import LineEnd
+from flin.net.serve.neighbours import Neighbours
 from flin.net.serve.wait import WaitForDisk, WaitForSlices
 from flin.net.server import Server
 from flin.net.settings.config import Config
@@ -38,11 +38,11 @@ class ServerThread:
         compact: Callable[[], None] = nothing_to_do,
         back_up: Callable[[], None] = nothing_to_do,
         check: Check = tuple,
-        line_end: LineEnd | None = None,
+        neighbours: Neighbours | None = None,
         role: Any = None,  # a ReplicaRole
         **options: Any,
     ) -> None:
-        self._line_end = line_end
+        self._neighbours = neighbours
         self._role = role
         self.store = FakeStore() if store is None else store
         self.options = ServerOptions(**{"port": 0, **options})
@@ -107,7 +107,7 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = Server(self.options, self.store, line_end=self._line_end, role=self._role)
+        self.server = Server(self.options, self.store, neighbours=self._neighbours, role=self._role)
         await self.server.start(compact=self._compact, back_up=self._back_up, check=self._check)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port

@@ -1,8 +1,10 @@
 """The board: what the workers of one server know of each other without asking.
 
-A page of memory that their supervisor makes and all of them map. Each column has a place for each worker:
+A page of memory that their supervisor makes and all of them map. Each column has a place for each worker, and, on a
+node of a cluster, one more for the supervisor, which stands for the other nodes (flin/cluster/hub.py):
 
     beats     8 bytes   milliseconds of the monotonic clock, when its loop ran last: written by the worker
+    missed    8 bytes   how many messages it could not pass on, since they were not read: written by the worker
     listens   1 byte    1: somebody is subscribed to a channel or a pattern there: written by the worker
     ready     1 byte    1: it answers clients: written by the supervisor
 
@@ -22,18 +24,19 @@ from typing import Final
 AWAY_MS: Final = 15_000
 """A worker whose loop has not run for so long is away, as a node is in Redis (cluster-node-timeout)."""
 
-_BEAT_BYTES: Final = 8
+_NUMBER_BYTES: Final = 8
 _SET: Final = b"\1"
 
 
 class Board:
-    """The page of `count` workers, mapped by this process."""
+    """The page of `count` places, mapped by this process."""
 
     def __init__(self, descriptor: int, count: int) -> None:
         """descriptor: from `new_board`; it may be closed after this."""
         self._page = mmap.mmap(descriptor, _size_of(count))
-        self._beats = memoryview(self._page).cast("B")[: _BEAT_BYTES * count].cast("Q")
-        self._listens = _BEAT_BYTES * count
+        self._listens = 2 * _NUMBER_BYTES * count
+        numbers = memoryview(self._page).cast("B")[: self._listens].cast("Q")
+        self._beats, self._missed = numbers[:count], numbers[count:]
         self._ready = self._listens + count
 
     # Of the supervisor.
@@ -55,6 +58,15 @@ class Board:
     def set_listening(self, own: int, is_listening: bool) -> None:
         """Whether a message could reach anybody there."""
         self._page[self._listens + own] = is_listening
+
+    def add_missed(self, own: int, number: int) -> None:
+        """So many messages more could not be passed on."""
+        self._missed[own] += number
+
+    @property
+    def missed(self) -> int:
+        """Messages that somebody could not pass on, since the page was made."""
+        return sum(self._missed)
 
     def is_heard(self, own: int) -> bool:
         """Whether any other worker listens."""
@@ -83,7 +95,7 @@ def new_board(count: int) -> int:
 
 
 def _size_of(count: int) -> int:
-    return (_BEAT_BYTES + 2) * count
+    return 2 * (_NUMBER_BYTES + 1) * count
 
 
 def _now_ms() -> int:

@@ -312,7 +312,9 @@ def _error_statistics(services: Services) -> Figures:
 
 
 def _cluster(services: Services) -> Figures:
-    return {"cluster_enabled": int(services.slot_gate is not None)}
+    line = services.pubsub.line
+    missed = {} if line is None else {"cluster_messages_missed": line.board.missed}
+    return {"cluster_enabled": int(services.slot_gate is not None), **missed}
 
 
 def _keyspace(services: Services) -> Figures:

@@ -123,9 +123,10 @@ def _frames(context: Context, args: list[bytes], frames: list[bytes]) -> Reply:
 
 def _publish_many(context: Context, channels: tuple[bytes, ...], payloads: tuple[bytes, ...]) -> Sequence[bytes]:
     """A pipeline of PUBLISHes, unless the client may get some of the messages itself: each stands before its reply."""
-    if context.session.subscriptions is not None:
+    pubsub = context.services.pubsub
+    if context.session.subscriptions is not None or pubsub.is_too_long(channels, payloads[0]):
         return NONE_DONE
-    return context.services.pubsub.publish_many(channels, payloads)
+    return pubsub.publish_many(channels, payloads)
 
 
 @command("publish", 3, _PUBLISHING, batch=_publish_many)

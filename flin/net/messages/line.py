@@ -36,6 +36,19 @@ def encode_frame(channel: bytes, payload: bytes) -> bytes:
     return b"%b%b%b" % (HEADER.pack(len(channel), len(payload)), channel, payload)
 
 
+def number_of_frames(data: bytes) -> int:
+    """How many whole frames the bytes are. ValueError if they are something else."""
+    begin = number = 0
+    while begin < len(data):
+        if len(data) - begin < HEADER.size:
+            raise ValueError("half a message")
+        begin += HEADER.size + sum(HEADER.unpack_from(data, begin))
+        number += 1
+    if begin > len(data):
+        raise ValueError("half a message")
+    return number
+
+
 class Frames:
     """What one other worker sends, as messages again."""
 
@@ -72,10 +85,14 @@ class Frames:
 class Line:
     """Where one worker's messages for the others wait. enter: the tick's."""
 
-    __slots__ = ("_enter", "_frames", "_held", "_is_in_tick", "_own", "_send", "board")
+    __slots__ = ("_enter", "_frames", "_held", "_is_in_tick", "_own", "_send", "board", "max_bytes")
 
-    def __init__(self, board: Board, own: int, enter: Callable[[Line], None], send: Send) -> None:
+    def __init__(
+        self, board: Board, own: int, enter: Callable[[Line], None], send: Send, max_bytes: int = MAX_FRAME_BYTES
+    ) -> None:
+        """max_bytes: of channel and payload together; longer ones may not be published."""
         self.board = board
+        self.max_bytes = max_bytes
         self._own = own
         self._enter = enter
         self._send = send

@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
+from flin.errors import CommandError
 from flin.net.messages.line import ADDED_BYTES, encode_frame
 from flin.net.messages.message import OF_NO_BATCH, message_of
 from flin.net.messages.pattern_index import PatternIndex
@@ -213,7 +214,8 @@ class PubSub:
         return self.line is not None and self.line.is_heard
 
     def publish_to_all(self, channel: bytes, payload: bytes) -> int:
-        """PUBLISH: send the message to the subscribers of this worker, and of all others, which are not counted."""
+        """PUBLISH: send the message to the subscribers of this worker, and of all others, which are not counted.
+        CommandError if it is too long for those."""
         self._pass_on([channel], [payload])
         return self.publish(channel, payload)
 
@@ -247,10 +249,16 @@ class PubSub:
         self._send_frames(receivers, lambda mark: mark + head + (b"\r\n" + mark + head).join(payloads) + b"\r\n")
         return [b":%d\r\n" % len(receivers)] * len(channels)
 
+    def is_too_long(self, channels: Sequence[bytes], payload: bytes) -> bool:
+        """Whether a message with one of these channels is more than goes to other processes."""
+        return self.line is not None and len(max(channels, key=len)) + len(payload) > self.line.max_bytes
+
     def _pass_on(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> None:
         """Send the messages to the other workers that listen."""
         line = self.line
         if line is not None and line.is_heard:
+            if self.is_too_long(channels, payloads[0]):
+                raise CommandError(f"ERR a message to other nodes may have {line.max_bytes} bytes, with its channel")
             frames = b"".join(map(encode_frame, channels, payloads))
             add = partial(line.add, self._pending.batches, len(channels), frames)
             self._pending.after_step(add, len(frames) + ADDED_BYTES)

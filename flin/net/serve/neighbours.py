@@ -1,9 +1,9 @@
 """The other workers of the server, as one of them reaches them: a pair of connected sockets for every two.
 
 The supervisor makes the pairs. When a worker starts, again or for the first time, it sends an end to the new one and
-the other to each that lives, through a socket that it shares with each (`LineEnd.control`): four bytes, the number of
-the worker at the other end, and the descriptor with them. So an end that takes the place of an older one tells that
-this worker is a new process.
+the other to each that lives, through a socket that it shares with each (`control`): four bytes, the number of the
+worker at the other end, and the descriptor with them. So an end that takes the place of an older one tells that this
+worker is a new process. On a node of a cluster the supervisor keeps such an end itself, for the other nodes.
 
 What a worker does not take (it hangs, or is slower than the others publish) is kept for it, up to MAX_UNSENT_BYTES.
 Then it misses whole messages, until it has read: a connection is not dropped, so what follows arrives.
@@ -18,11 +18,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flin.net.messages.line import Frames, Line
+from flin.net.messages.line import MAX_FRAME_BYTES, Frames, Line
 
 if TYPE_CHECKING:
     from flin.net.cluster.board import Board
@@ -42,15 +41,6 @@ READ_BYTES: Final = 1 << 16
 
 REPORT_SECONDS: Final = 10.0
 """From one line of the log about the same worker to the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class LineEnd:
-    """What a worker is given of the line between workers."""
-
-    board: Board
-    control: socket.socket
-    """Its ends come through this; the other side is the supervisor's."""
 
 
 class Neighbour:
@@ -124,6 +114,8 @@ class Neighbour:
             messages = self._frames.feed(data)
         except BlockingIOError:
             return
+        except ConnectionError:  # it has ended, and had not read everything
+            data, messages = b"", []
         except (OSError, ValueError) as error:
             logger.error("another worker sent what is no message: %s", error)
             data, messages = b"", []
@@ -134,33 +126,53 @@ class Neighbour:
 
 
 class Neighbours:
-    """All other workers. It also counts what is sent, and what is dropped."""
+    """All other workers, as long as this process lives; its server, or one server after the other, begins and rests.
+    What comes meanwhile nobody hears. It also counts what is dropped."""
 
-    def __init__(self, services: Services, loop: asyncio.AbstractEventLoop, end: LineEnd) -> None:
-        gate = services.slot_gate
-        assert gate is not None
-        self._own = gate.topology.own
-        self._loop = loop
-        self._board = gate.board = end.board
-        self._pubsub: PubSub = services.pubsub
-        self._control = end.control
+    def __init__(
+        self, board: Board, control: socket.socket, number: int, max_message_bytes: int = MAX_FRAME_BYTES
+    ) -> None:
+        """control: its ends come through this; the other side is the supervisor's. number: its place on the board."""
+        self._board = board
+        self._control = control
+        self._own = number
+        self._max_message_bytes = max_message_bytes
+        self._loop: asyncio.AbstractEventLoop
+        self._pubsub: PubSub | None = None
         self._ends: dict[int, Neighbour] = {}
         self._told_at: dict[int, float] = {}  # when the log was told that a worker misses messages
         self._missed = 0
         self._control.setblocking(False)
+
+    def begin(self, services: Services, loop: asyncio.AbstractEventLoop) -> None:
+        """This server publishes, and hears."""
+        self._loop = loop
+        gate = services.slot_gate
+        assert gate is not None
+        if services.role is None:
+            gate.board = self._board
         self.beat()
-        services.pubsub.line = Line(end.board, self._own, services.tick.enter, self._send)
+        self._pubsub = services.pubsub
+        self._pubsub.line = Line(self._board, self._own, services.tick.enter, self._send, self._max_message_bytes)
         loop.add_reader(self._control, self._look)
 
     def beat(self) -> None:
         """The loop runs."""
         self._board.beat(self._own)
 
+    def rest(self) -> None:
+        """The server ends. Idempotent."""
+        if self._pubsub is not None:
+            self._pubsub.line = None
+            self._pubsub = None
+            self._board.set_listening(self._own, False)
+
     def close(self) -> None:
         """At the end: nothing is sent or heard any more. Idempotent."""
-        self._pubsub.line = None
-        self._loop.remove_reader(self._control)
-        self._control.close()
+        self.rest()
+        if self._control.fileno() >= 0:
+            self._loop.remove_reader(self._control)
+            self._control.close()
         for each in self._ends.values():
             each.close()
         self._ends.clear()
@@ -175,6 +187,7 @@ class Neighbours:
 
     def _note_missed(self, worker: int, number: int) -> None:
         self._missed += number
+        self._board.add_missed(self._own, number)
         now = self._loop.time()
         if now - self._told_at.get(worker, -REPORT_SECONDS) >= REPORT_SECONDS:
             self._told_at[worker] = now
@@ -208,8 +221,12 @@ class Neighbours:
     def _attach(self, worker: int, end: socket.socket) -> None:
         if worker in self._ends:
             self._ends[worker].close()
-        neighbour = Neighbour(self._loop, end, self._pubsub.deliver, partial(self._detach, worker))
+        neighbour = Neighbour(self._loop, end, self._deliver, partial(self._detach, worker))
         self._ends[worker] = neighbour
+
+    def _deliver(self, messages: list[tuple[bytes, bytes]]) -> None:
+        if self._pubsub is not None:
+            self._pubsub.deliver(messages)
 
     def _detach(self, worker: int) -> None:
         """The worker has ended. (What it has sent before was delivered.)"""

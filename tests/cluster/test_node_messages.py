@@ -1,0 +1,138 @@
+"""PUBLISH on three real nodes reaches the subscribers of every replica: before and after a leader is killed, and a node
+was away."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from flin.testing.cluster.nodes import Nodes, Replica, key_of
+from flin.testing.process import PATIENCE_SECONDS, kill, wait_until
+from tests.tool import needs_tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=60)]
+
+GROUPS = 2
+TOO_LONG = 16 << 20
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    needs_tool("etcd")
+    pytest.importorskip("grpc")
+    monkeypatch.chdir(tmp_path)
+    made = Nodes(tmp_path, GROUPS, ())
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+
+
+def client_of(replica: Replica) -> redis.Redis:
+    """Patient: a replica may be starting."""
+    retry = Retry(ConstantBackoff(0.1), 100)
+    return redis.Redis(port=replica.port, socket_timeout=PATIENCE_SECONDS, decode_responses=True, retry=retry)
+
+
+def links_of(nodes: Nodes, number: int) -> Any:
+    page = next(word for word in nodes.machines[number].words if word.startswith("-http=")).partition("=")[2]
+    with urllib.request.urlopen(f"http://{page}/cluster/status", timeout=PATIENCE_SECONDS) as answer:
+        return json.load(answer)["messages"]
+
+
+def wait_until_linked(nodes: Nodes) -> None:
+    for number in range(3):
+        wait_until(
+            lambda number=number: [link["is_up"] for link in links_of(nodes, number)["to"].values()] == [True, True],  # type: ignore[misc]
+            f"node {number + 1} has its links",
+        )
+
+
+class Listeners:
+    """A subscriber of each replica."""
+
+    def __init__(self, replicas: list[Replica]) -> None:
+        self.clients = [client_of(replica) for replica in replicas]
+        self._listeners: list[Any] = []
+        for client in self.clients:
+            listener = client.pubsub()  # type: ignore[no-untyped-call]
+            listener.subscribe("news")
+            assert listener.get_message(timeout=PATIENCE_SECONDS)["type"] == "subscribe"
+            self._listeners.append(listener)
+
+    def heard(self) -> list[str]:
+        """The next message of each."""
+        return [listener.get_message(timeout=PATIENCE_SECONDS)["data"] for listener in self._listeners]
+
+    def close(self) -> None:
+        for each in (*self._listeners, *self.clients):
+            each.close()
+
+
+def all_hear_all(nodes: Nodes) -> None:
+    wait_until_linked(nodes)
+    replicas = nodes.replicas()
+    assert len(replicas) == 3 * GROUPS
+    listeners = Listeners(replicas)
+    try:
+        for client in listeners.clients:
+            port = client.connection_pool.connection_kwargs["port"]
+            assert client.publish("news", f"by {port}") == 1, "its own are counted"
+            assert listeners.heard() == [f"by {port}"] * len(replicas)
+            assert client.pubsub_numsub("news") == [("news", 1)]
+        for group in range(GROUPS):
+            leader = nodes.leader(group)
+            assert leader is not None
+            with client_of(leader) as client, client.pipeline() as together:
+                together.set(key_of(group, GROUPS), "x").publish("news", f"with {group}").execute()
+            assert listeners.heard() == [f"with {group}"] * len(replicas)
+    finally:
+        listeners.close()
+
+
+def test_messages_reach_all_replicas_of_all_nodes(nodes: Nodes) -> None:
+    all_hear_all(nodes)
+
+    leader = nodes.leader(0)
+    assert leader is not None
+    with client_of(leader) as client:
+        client.execute_command("PUBLISH", "news", "x" * (TOO_LONG - 4))
+        with pytest.raises(redis.ResponseError, match="a message to other nodes may have 16777216 bytes"):
+            client.publish("news", "x" * TOO_LONG)
+        assert client.info("cluster") == {"cluster_enabled": 1, "cluster_messages_missed": 0}
+
+    # Sharded channels are at the leader of their slot.
+    channel = key_of(0, GROUPS)
+    follower = nodes.followers(0)[0]
+    with client_of(leader) as client, client_of(follower) as other:
+        listener = client.pubsub()
+        listener.ssubscribe(channel)
+        assert listener.get_message(timeout=PATIENCE_SECONDS)["type"] == "ssubscribe"
+        assert client.execute_command("SPUBLISH", channel, "x") == 1
+        for words in (("SPUBLISH", channel, "x"), ("SSUBSCRIBE", channel)):
+            with pytest.raises(redis.exceptions.MovedError):
+                other.execute_command(*words)
+        listener.close()
+
+    kill(nodes.pid(leader))
+    nodes.wait_until_whole()
+    all_hear_all(nodes)
+
+    second = nodes.machines[1]
+    second.end()  # its leaders hand over, and follow it no more
+    with client_of(next(each for each in nodes.replicas() if nodes.machine_of(each) is nodes.machines[0])) as client:
+        client.publish("news", "nobody waits for a node that is away")
+    wait_until(lambda: not links_of(nodes, 0)["to"]["node2"]["is_up"], "the link has ended")
+    second.start()
+    nodes.wait_until_whole()
+    all_hear_all(nodes)
+    nodes.stop()

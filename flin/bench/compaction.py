@@ -120,7 +120,7 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
         busy = generator.run(_task(settings, port, "open", settings.busy_seconds, rate))
         after = _jobs(port)
         progress.step(f"beside the writer: p99 {busy.latencies['p99']:.2f} ms")
-        written = generator.finish(writer, settings.busy_seconds + 10 * WRITER_SLACK_SECONDS)
+        written = generator.finish(writer, task.seconds + generator.DRAIN_SECONDS * 3)
     finally:
         if writer.poll() is None:
             writer.kill()

@@ -24,17 +24,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=40)]
 
 MORE = """
 if "flin serve, worker" in " ".join(__import__("sys").orig_argv):
-    import time
+    import os, time
     import flin.cluster.checkpoint_transfer as transfer, flin.cluster.log_bounds as bounds
     bounds.MAX_UNFLUSHED_BYTES = 1 << 20
     transfer.PIECE_BYTES = 64 << 10
     append = transfer._append
-    transfer._append = lambda path, data: (time.sleep(0.02), append(path, data))
+    transfer._append = lambda path, data: (time.sleep(0.1 * os.path.exists("slowly")), append(path, data))
 else:
     import flin.cluster.log_keeper as keeper
     keeper.KEEP_SECONDS = 1.0
 """
-"""Copies take seconds, and what nobody needs of the logs goes soon."""
+"""Copies take a dozen seconds if they are to, and what nobody needs of the logs goes soon."""
 
 VALUES = 400
 VALUE_BYTES = 20_000
@@ -92,6 +92,7 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
 
     taker.kill()
     shutil.rmtree(folder / "group-00")
+    (nodes.folder / "slowly").touch()
     taker.start()
     wait_until(lambda: size() > 1_000_000, "some of the copy is there")
     assert gives(giver.name), "a follower"
@@ -100,6 +101,7 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
     wait_until(lambda: gives(leading.name) and size() > 1_000_000, "the leader gives a copy, too")
     taker.kill()
     assert size() > 1_000_000, "what was taken stays"
+    (nodes.folder / "slowly").unlink()
     taker.start()
     taker.wait_until_ready()
     assert f"has taken the copy of {leading.name}" in taker.printed()

@@ -32,7 +32,7 @@ class Program:
         self.pid = self._process.pid
 
     def printed(self) -> str:
-        return self.output.read_text()
+        return self.output.read_text(errors="replace")  # its last character may be there in part
 
     def found(self, pattern: str) -> str:
         """Wait until it has printed this. Returns the last group, or all of it."""

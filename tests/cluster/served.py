@@ -32,7 +32,7 @@ class Served:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        self.start_line = self.program.found(r"flin .* is ready on .*")
+        self.start_line = self.program.found(r"(flin .* is ready on .*)\n")
         listed = self.start_line.partition(" port")[2].partition(":")[0]
         self.ports = [int(port) for port in re.findall(r" (\d+)", listed)]
 

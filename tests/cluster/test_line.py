@@ -98,12 +98,12 @@ def away_for(client: Any) -> tuple[int, list[str], list[int]]:
 def test_a_worker_that_does_not_end_is_killed(serve: Serve) -> None:
     served = serve(code="from flin.cluster import fleet\nfleet.END_SECONDS = 0.5")
     workers = served.workers()
-    kill(workers[1], signal.SIGSTOP)
+    kill(workers[0], signal.SIGSTOP)  # the first: half a second may be too short for others, too, who come after it
     assert served.end() == 1
     assert not any(map(is_alive, workers.values()))
     printed = served.program.printed()
-    assert re.search("ERROR .*: worker 1 did not end within 0.5 s, so it is killed\n", printed)
-    assert printed.endswith("flin: worker 1 did not end within 0.5 s\n")
+    assert re.search("ERROR .*: worker 0 did not end within 0.5 s, so it is killed\n", printed)
+    assert printed.endswith("flin: worker 0 did not end within 0.5 s\n")
 
 
 def test_a_signal_to_all_processes_during_the_start(serve: Serve) -> None:
@@ -133,16 +133,23 @@ def test_a_group_whose_database_is_gone(serve: Serve, tmp_path: Path) -> None:
 def test_restarts_leave_nothing_behind(serve: Serve) -> None:
     """No descriptor, and no memory: in the supervisor, and in the worker that lives on."""
     served = serve(code="from flin.cluster import fleet\nfleet.FIRST_DELAY_SECONDS = fleet.MAX_DELAY_SECONDS = 0.01")
+
+    def held() -> list[int]:
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (served.pid, served.workers()[0])]
+
+    def is_closed() -> bool:
+        return all(now <= then for now, then in zip(held(), first, strict=True))
+
+    first: list[int] = []
     with served.client(0) as publisher, served.client(1) as other:
-        sizes = []
         for number in range(1, 31):
             kill(served.workers()[1])
             served.wait_until_logged("worker 1 is ready again", number)
             listener = subscribed(other, "news")
             assert publisher.publish("news", "x") == 0
             assert heard(listener) == "x"
-            if number > 5:
-                held = [len(os.listdir(f"/proc/{pid}/fd")) for pid in (served.pid, served.workers()[0])]
-                sizes.append(held)
-    assert all(held == sizes[0] for held in sizes), sizes
+            if number == 6:
+                first += held()
+            if number > 6:
+                wait_until(is_closed, "no more descriptors are held")
     assert served.end() == 0

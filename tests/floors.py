@@ -102,8 +102,10 @@ ADMIN: Final = [
 
 CLUSTER: Final = [
     "groups ports choice fleet workers_lock lines keys lease",
-    "key_value placement moves certificates",
-    "memory_key_value takeover etcd_channels",
+    "key_value placement moves certificates grpc_headers",
+    "memory_key_value takeover grpc_session",
+    "etcd_connection",
+    "etcd_channels",
     "etcd_watch etcd_maintenance",
     "etcd etcd_member",
     "log_entry",

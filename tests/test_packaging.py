@@ -31,7 +31,7 @@ ALLOWED_IMPORTS = {
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
     "flin/gateway": {"grpc", "grpc_health", "grpc_reflection", "hiredis"},  # only for flin grpc
-    "flin/cluster": ENGINE_NEEDS | {"uvloop", "grpc", "cryptography", "aiohttp"},  # the last three only for nodes
+    "flin/cluster": ENGINE_NEEDS | {"uvloop", "cryptography", "aiohttp"},  # the last two only for several nodes
     "flin/admin": {"aiohttp", "prometheus_client"},  # only with --http
     "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis", "shtab"},
 }
@@ -52,7 +52,7 @@ def test_dependencies() -> None:
     assert names(extras["server"]) == {"uvloop", "hiredis"}
     assert names(extras["fast"]) == {"zlib-ng"}
     assert names(extras["encryption"]) == {"cryptography"}
-    assert names(extras["cluster"]) == {"flin", "grpcio", "protobuf", "cryptography"}
+    assert names(extras["cluster"]) == {"flin", "protobuf", "cryptography"}
     assert {"pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
     assert {"rocksdict", "plyvel"} <= names(extras["bench"])
 

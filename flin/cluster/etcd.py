@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any, Final
 
-from flin.cluster.etcd_channels import OPEN, Access, Channels
+from flin.cluster.etcd_channels import OPEN, Access, Channels, Method
 from flin.cluster.etcd_pb2 import (
     CompactionRequest,
+    CompactionResponse,
     Compare,
     DeleteRangeRequest,
     PutRequest,
     RangeRequest,
+    RangeResponse,
     RequestOp,
     TxnRequest,
+    TxnResponse,
 )
 from flin.cluster.etcd_watch import EtcdWatch, pair_of
 from flin.cluster.key_value import (
@@ -31,9 +33,9 @@ from flin.cluster.key_value import (
     Receive,
 )
 
-_RANGE: Final = attrgetter("kv.Range")
-_TXN: Final = attrgetter("kv.Txn")
-_COMPACT: Final = attrgetter("kv.Compact")
+_RANGE: Final = Method("/etcdserverpb.KV/Range", RangeResponse)
+_TXN: Final = Method("/etcdserverpb.KV/Txn", TxnResponse)
+_COMPACT: Final = Method("/etcdserverpb.KV/Compact", CompactionResponse)
 
 
 class EtcdKeyValueStore:

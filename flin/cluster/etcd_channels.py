@@ -1,35 +1,28 @@
-"""The connections to etcd's members: one at a time is spoken to, the next one when that fails; and what etcd's errors
-mean.
+"""The members of etcd: one at a time is spoken to, the next one when that fails; and what etcd's errors mean.
 
 A call is made once. Whoever gets Unavailable calls again, and then another member is asked. Only if it is certain that
 a request has not reached a member, the next one is tried at once.
 
-A member that stands still, or behind a cut line, is noticed by pings that it does not answer. Members that Flin starts
-take them that often (etcd_member.py); an etcd that others run takes one each 5 s.
+Each call has a connection for itself while it lasts; those that are idle are used again, the last one first. A member
+that stands still, or behind a cut line, is noticed by calls that take too long, and by the pings of watches that it
+does not answer. Members that Flin starts take them that often (etcd_member.py); an etcd that others run takes one each
+5 s.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from flin.cluster.etcd_connection import CallError, EtcdConnection
+from flin.cluster.grpc_headers import WireError
 from flin.cluster.key_value import Compacted, KeyValueError, NoSpace, Refused, Unavailable
-
-try:
-    import grpc
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("a cluster needs grpcio: pip install 'flin[cluster]'", name=error.name) from error
-
-from flin.cluster.etcd_pb2_grpc import ClusterStub, KVStub, MaintenanceStub, WatchStub
 
 if TYPE_CHECKING:
     from flin.cluster.certificates import Certificates
-
-METADATA: Final = (("hasleader", "true"),)
-"""A member that knows no leader of etcd says so at once, and ends its watches."""
 
 OWN_PING_SECONDS: Final = 1.5
 FOREIGN_PING_SECONDS: Final = 6.0
@@ -51,29 +44,24 @@ class Access:
 OPEN: Final = Access()
 
 
-class Stubs(NamedTuple):
-    """A connection to one member, and what may be asked there."""
+class Method(NamedTuple):
+    """One of etcd's calls."""
 
-    endpoint: str
-    channel: Any
-    kv: Any
-    watch: Any
-    cluster: Any
-    maintenance: Any
-
-
-Method: TypeAlias = Callable[[Stubs], Callable[..., Any]]
-"""Which of the calls. Example: `attrgetter("kv.Txn")`."""
+    path: str
+    """Example: `/etcdserverpb.KV/Txn`."""
+    answer: Any
+    """The class of its answer's messages."""
 
 
 class Channels:
-    """A channel for each endpoint that was spoken to. All calls may be made from any thread."""
+    """The connections to each endpoint. All calls may be made from any thread."""
 
     def __init__(self, endpoints: Sequence[str], access: Access = OPEN) -> None:
         """endpoints: `host:port` each, or URLs; the first one is preferred in the beginning."""
-        self._access = access
+        self.access: Final = access
         self._lock = threading.Lock()
-        self._channels: dict[str, Stubs] = {}
+        self._open: set[EtcdConnection] = set()
+        self._idle: dict[str, list[EtcdConnection]] = {}
         self._endpoints = _targets(endpoints)
         self._current = 0
         self.is_closed = False
@@ -87,32 +75,19 @@ class Channels:
         targets = _targets(endpoints)
         with self._lock:
             spoken_to = self._endpoints[self._current]
+            gone = set(self._endpoints) - set(targets)
             self._endpoints = targets
             self._current = targets.index(spoken_to) if spoken_to in targets else 0
-            gone = [self._channels.pop(target) for target in list(self._channels) if target not in targets]
-        for stubs in gone:
-            stubs.channel.close()
+            self._end(each for each in [*self._open] if each.endpoint in gone)
 
-    def pick(self) -> Stubs:
-        """Those of the endpoint that is spoken to. Raises Unavailable after the end."""
-        with self._lock:
-            return self._stubs(self._endpoints[self._current])
+    def pick(self) -> str:
+        """The endpoint that is spoken to. Raises Unavailable after the end."""
+        self._check_open()
+        return self._endpoints[self._current]
 
-    def at(self, endpoint: str) -> Stubs:
-        """Those of one endpoint, which need not be among the others."""
-        (target,) = _targets([endpoint])
-        with self._lock:
-            return self._stubs(target)
-
-    def _stubs(self, endpoint: str) -> Stubs:
+    def _check_open(self) -> None:
         if self.is_closed:
             raise Unavailable("the client of etcd is closed")
-        stubs = self._channels.get(endpoint)
-        if stubs is None:
-            channel = _open(endpoint, self._access)
-            made = (kind(channel) for kind in (KVStub, WatchStub, ClusterStub, MaintenanceStub))
-            stubs = self._channels[endpoint] = Stubs(endpoint, channel, *made)
-        return stubs
 
     def give_up(self, endpoint: str) -> None:
         """It failed: the next one is spoken to, unless somebody else has seen to that."""
@@ -127,48 +102,110 @@ class Channels:
                 return self.call_at(self.pick(), method, request, timeout)
         return self.call_at(self.pick(), method, request, timeout)
 
-    def call_at(self, stubs: Stubs, method: Method, request: Any, timeout: float) -> Any:
-        """Ask this member and no other. Raises KeyValueError."""
+    def call_at(self, endpoint: str, method: Method, request: Any, timeout: float) -> Any:
+        """Ask this member (`host:port`, or a URL, which need not be among the others) and no other. Raises
+        KeyValueError."""
+        (endpoint,) = _targets([endpoint])
         try:
-            return method(stubs)(request, timeout=timeout, metadata=METADATA)
-        except grpc.RpcError as error:
-            meaning = meaning_of(error, stubs.endpoint)
-        except ValueError as error:  # the channel was closed meanwhile
-            meaning = Unavailable(f"etcd at {stubs.endpoint}: {error}")
-        if isinstance(meaning, Unavailable):
-            self.give_up(stubs.endpoint)
-        raise meaning
+            answer = self._call(endpoint, method.path, request.SerializeToString(), timeout)
+        except Unavailable:
+            self.fail(endpoint)
+            raise
+        return method.answer.FromString(answer)
+
+    def _call(self, endpoint: str, path: str, message: bytes, timeout: float) -> bytes:
+        connection = self._take(endpoint, timeout)
+        try:
+            return connection.call(path, message, timeout)
+        except (CallError, OSError, WireError) as error:
+            raise meaning_of(error, endpoint) from None
+        finally:
+            self._give_back(connection)
+
+    def fail(self, endpoint: str) -> None:
+        """It has not answered: another one is asked, and its idle connections are not trusted any more."""
+        self.give_up(endpoint)
+        with self._lock:
+            self._end([*self._idle.get(endpoint, ())])
+
+    def connect(self, endpoint: str, timeout: float) -> EtcdConnection:
+        """A connection of its own, to be given to `leave` in the end. Raises KeyValueError."""
+        self._check_open()
+        try:
+            connection = EtcdConnection(endpoint, self.access.certificates, timeout)
+        except OSError as error:
+            raise NotSent(f"etcd at {endpoint}: {error}") from error
+        with self._lock:
+            if not self.is_closed:
+                self._open.add(connection)
+                return connection
+        connection.close()
+        raise Unavailable("the client of etcd is closed")
+
+    def leave(self, connection: EtcdConnection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+        connection.close()
+
+    def _take(self, endpoint: str, timeout: float) -> EtcdConnection:
+        """An idle one, or a new one."""
+        while True:
+            with self._lock:
+                idle = self._idle.get(endpoint)
+                connection = idle.pop() if idle else None
+            if connection is None:
+                return self.connect(endpoint, timeout)
+            if connection.is_alive():
+                return connection
+            self.leave(connection)
+
+    def _give_back(self, connection: EtcdConnection) -> None:
+        """After a call."""
+        with self._lock:
+            is_kept = connection in self._open and connection.is_usable
+            if is_kept:
+                self._idle.setdefault(connection.endpoint, []).append(connection)
+        if not is_kept:
+            self.leave(connection)
+
+    def _end(self, connections: Iterable[EtcdConnection]) -> None:
+        """Under the lock. Those that are in use are closed by who uses them."""
+        for each in connections:
+            self._open.discard(each)
+            idle = self._idle.get(each.endpoint, [])
+            if each in idle:
+                idle.remove(each)
+                each.close()
+            else:
+                each.shut()
 
     def close(self) -> None:
         with self._lock:
             self.is_closed = True
-            stubs = list(self._channels.values())
-            self._channels.clear()
-        for each in stubs:
-            each.channel.close()
+            self._end([*self._open])
 
 
 class NotSent(Unavailable):
     """It certainly has not been executed: it did not reach a member that would."""
 
 
-def meaning_of(error: Any, endpoint: str) -> KeyValueError:
-    """What an error of gRPC says of the request."""
-    code, details = error.code(), error.details() or ""
-    text = f"etcd at {endpoint}: {details or code.name}"
+def meaning_of(error: Exception, endpoint: str) -> KeyValueError:
+    """What an error of a call says of the request."""
+    if not isinstance(error, CallError):
+        return Unavailable(f"etcd at {endpoint}: {error}")
+    text, details = f"etcd at {endpoint}: {error}", error.details
     if "required revision has been compacted" in details:
         return Compacted(0)
     if "database space exceeded" in details:
         return NoSpace(text)
-    if any(each in details for each in _NOT_SENT):
+    if not error.was_sent or any(each in details for each in _NOT_SENT):
         return NotSent(text)
-    if code in _REFUSED and not any(each in details for each in _TEMPORARY):
+    if error.code in _REFUSED and not any(each in details for each in _TEMPORARY):
         return Refused(text)
     return Unavailable(text)
 
 
 _NOT_SENT: Final = (
-    "failed to connect to all addresses",  # gRPC: no connection, so nothing was sent
     "etcdserver: no leader",  # refused before it was proposed
     "not supported for learner",
     "etcdserver: too many requests",
@@ -179,17 +216,23 @@ _TEMPORARY: Final = (
     "not enough started members",
     "is a future revision",  # a member that is behind
 )
+
+INVALID_ARGUMENT: Final = 3
+NOT_FOUND: Final = 5
+ALREADY_EXISTS: Final = 6
+PERMISSION_DENIED: Final = 7
+RESOURCE_EXHAUSTED: Final = 8
+FAILED_PRECONDITION: Final = 9
+OUT_OF_RANGE: Final = 11
+UNIMPLEMENTED: Final = 12
+UNAUTHENTICATED: Final = 16
+"""gRPC's codes."""
+
 _REFUSED: Final = (
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,  # larger than the largest message
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.UNIMPLEMENTED,
-)
+    INVALID_ARGUMENT, OUT_OF_RANGE, FAILED_PRECONDITION, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, UNAUTHENTICATED,
+    UNIMPLEMENTED,
+    RESOURCE_EXHAUSTED,  # larger than the largest message
+)  # fmt: skip
 
 
 def _targets(endpoints: Sequence[str]) -> tuple[str, ...]:
@@ -197,26 +240,3 @@ def _targets(endpoints: Sequence[str]) -> tuple[str, ...]:
     if not endpoints:
         raise ValueError("no endpoint of etcd is given")
     return tuple(each.rpartition("://")[2].rstrip("/") for each in endpoints)
-
-
-def _open(endpoint: str, access: Access) -> Any:
-    options = [
-        ("grpc.max_receive_message_length", -1),  # a list has no bound but what was asked for
-        ("grpc.max_send_message_length", -1),  # etcd says what is too large
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.enable_retries", 0),  # who calls decides whether to call again
-        ("grpc.service_config_disable_resolution", 1),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 500),  # also the time that a connection has to come about
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.keepalive_time_ms", int(access.ping_seconds * 1000)),
-        ("grpc.keepalive_timeout_ms", int(PONG_SECONDS * 1000)),
-        # Of gRPC's pings one is under way at most; one that measures the line waits for 60 s by default.
-        ("grpc.http2.ping_timeout_ms", int(PONG_SECONDS * 1000)),
-        ("grpc.http2.max_pings_without_data", 0),  # a watch may be silent for as long as it likes
-    ]
-    if access.certificates is None:
-        return grpc.insecure_channel(endpoint, options)
-    files = access.certificates
-    credentials = grpc.ssl_channel_credentials(files.authority_bytes(), files.key_bytes(), files.certificate_bytes())
-    return grpc.secure_channel(endpoint, credentials, options)

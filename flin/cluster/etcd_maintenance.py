@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from flin.cluster.etcd_channels import Channels
+from flin.cluster.etcd_channels import Channels, Method
 from flin.cluster.etcd_pb2 import (
     CORRUPT,
     NOSPACE,
     AlarmRequest,
+    AlarmResponse,
     DefragmentRequest,
+    DefragmentResponse,
     MemberAddRequest,
+    MemberAddResponse,
     MemberListRequest,
+    MemberListResponse,
     MemberPromoteRequest,
+    MemberPromoteResponse,
     MemberRemoveRequest,
+    MemberRemoveResponse,
     MoveLeaderRequest,
+    MoveLeaderResponse,
     StatusRequest,
+    StatusResponse,
 )
 
-_STATUS: Final = attrgetter("maintenance.Status")
-_ALARM: Final = attrgetter("maintenance.Alarm")
-_DEFRAGMENT: Final = attrgetter("maintenance.Defragment")
-_MOVE_LEADER: Final = attrgetter("maintenance.MoveLeader")
-_LIST: Final = attrgetter("cluster.MemberList")
-_ADD: Final = attrgetter("cluster.MemberAdd")
-_PROMOTE: Final = attrgetter("cluster.MemberPromote")
-_REMOVE: Final = attrgetter("cluster.MemberRemove")
+_STATUS: Final = Method("/etcdserverpb.Maintenance/Status", StatusResponse)
+_ALARM: Final = Method("/etcdserverpb.Maintenance/Alarm", AlarmResponse)
+_DEFRAGMENT: Final = Method("/etcdserverpb.Maintenance/Defragment", DefragmentResponse)
+_MOVE_LEADER: Final = Method("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderResponse)
+_LIST: Final = Method("/etcdserverpb.Cluster/MemberList", MemberListResponse)
+_ADD: Final = Method("/etcdserverpb.Cluster/MemberAdd", MemberAddResponse)
+_PROMOTE: Final = Method("/etcdserverpb.Cluster/MemberPromote", MemberPromoteResponse)
+_REMOVE: Final = Method("/etcdserverpb.Cluster/MemberRemove", MemberRemoveResponse)
 
 _ALARM_NAMES: Final = {NOSPACE: "NOSPACE", CORRUPT: "CORRUPT"}
 
@@ -95,7 +102,7 @@ class EtcdMaintenance:
 
     def status(self, endpoint: str, timeout: float) -> Status:
         """What the member at an endpoint says of itself."""
-        found = self._at(endpoint, _STATUS, StatusRequest(), timeout)
+        found = self._channels.call_at(endpoint, _STATUS, StatusRequest(), timeout)
         return Status(
             found.header.member_id, found.version, found.leader, found.db_size, found.db_size_in_use,
             found.raft_applied_index, found.is_learner, tuple(found.errors), found.db_size_quota,
@@ -114,14 +121,11 @@ class EtcdMaintenance:
 
     def defragment(self, endpoint: str, timeout: float) -> None:
         """Write the file of the member at an endpoint anew, without what is free. It answers nothing meanwhile."""
-        self._at(endpoint, _DEFRAGMENT, DefragmentRequest(), timeout)
+        self._channels.call_at(endpoint, _DEFRAGMENT, DefragmentRequest(), timeout)
 
     def move_leader(self, endpoint: str, target: int, timeout: float) -> None:
         """The member at an endpoint, which must lead etcd, hands that over."""
-        self._at(endpoint, _MOVE_LEADER, MoveLeaderRequest(target_id=target), timeout)
-
-    def _at(self, endpoint: str, method: Any, request: Any, timeout: float) -> Any:
-        return self._channels.call_at(self._channels.at(endpoint), method, request, timeout)
+        self._channels.call_at(endpoint, _MOVE_LEADER, MoveLeaderRequest(target_id=target), timeout)
 
 
 def _members(response: Any) -> list[Member]:

@@ -1,4 +1,4 @@
-"""A watch of etcd: a stream of its own, read by a thread of its own, begun anew wherever it broke off."""
+"""A watch of etcd: a connection of its own, read by a thread of its own, begun anew wherever it broke off."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-import grpc
-
-from flin.cluster.etcd_channels import METADATA, Channels, Stubs, meaning_of
+from flin.cluster.etcd_channels import PONG_SECONDS, Channels, meaning_of
+from flin.cluster.etcd_connection import CallError, EtcdConnection
 from flin.cluster.etcd_pb2 import Event as WireEvent
-from flin.cluster.etcd_pb2 import WatchCreateRequest, WatchRequest
+from flin.cluster.etcd_pb2 import WatchCreateRequest, WatchRequest, WatchResponse
+from flin.cluster.grpc_headers import WireError
 from flin.cluster.key_value import (
     Compacted,
     Event,
@@ -24,6 +24,8 @@ from flin.cluster.key_value import (
 )
 
 logger = logging.getLogger(__name__)
+
+_WATCH: Final = "/etcdserverpb.Watch/Watch"
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LAST_PAUSE_SECONDS: Final = 1.0
@@ -59,7 +61,7 @@ class EtcdWatch:
         self._forget = forget
         self._over = threading.Event()
         self._telling = threading.RLock()  # held while the receiver is called
-        self._stream: Any = None
+        self._connection: EtcdConnection | None = None
         self._is_heard = False
         self._pieces: list[Event] = []  # of a revision that is not whole yet
 
@@ -68,10 +70,14 @@ class EtcdWatch:
 
     def cancel(self) -> None:
         self._over.set()
-        if (stream := self._stream) is not None:
-            stream.cancel()
+        self._shut()
         with self._telling:
             pass
+
+    def _shut(self) -> None:
+        """What waits for a change ends."""
+        if (connection := self._connection) is not None:
+            connection.shut()
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -90,28 +96,32 @@ class EtcdWatch:
             self._over.wait(pause)
         self._forget(self)
 
-    def _follow(self, stubs: Stubs) -> None:
+    def _follow(self, endpoint: str) -> None:
         """Tell of changes till the stream ends. Raises KeyValueError, unless it was cancelled here."""
         self._pieces = []
         request = WatchCreateRequest(key=self._key, range_end=self._end, start_revision=self._next, fragment=True)
+        message = WatchRequest(create_request=request).SerializeToString()
+        channels = self._channels
+        connection: EtcdConnection | None = None
         try:
-            # The requests end with the first: etcd goes on, and no thread of gRPC waits for a second one.
-            self._stream = stubs.watch.Watch(iter((WatchRequest(create_request=request),)), metadata=METADATA)
-            if self._over.is_set():  # cancelled before there was a stream
-                self._stream.cancel()
-            for response in self._stream:
-                self._hear(response)
-        except grpc.RpcError as error:
-            self._channels.give_up(stubs.endpoint)
-            raise meaning_of(error, stubs.endpoint) from None
-        except ValueError as error:  # the channel was closed meanwhile
-            raise Unavailable(f"etcd at {stubs.endpoint}: {error}") from None
+            connection = self._connection = channels.connect(endpoint, PONG_SECONDS)
+            if self._over.is_set():  # cancelled before there was a connection
+                return
+            for response in connection.stream(_WATCH, message, channels.access.ping_seconds, PONG_SECONDS):
+                self._hear(WatchResponse.FromString(response))
+        except (CallError, OSError, WireError) as error:
+            self._fail(endpoint)
+            raise meaning_of(error, endpoint) from None
         except Unavailable:
-            self._channels.give_up(stubs.endpoint)
+            self._fail(endpoint)
             raise
         finally:
-            if self._stream is not None:
-                self._stream.cancel()
+            if connection is not None:
+                channels.leave(connection)
+
+    def _fail(self, endpoint: str) -> None:
+        if not self._over.is_set():  # else it was shut from here
+            self._channels.fail(endpoint)
 
     def _hear(self, response: Any) -> None:
         if response.canceled:
@@ -139,8 +149,8 @@ class EtcdWatch:
             except Exception:  # the outermost frame of the watch
                 logger.exception("a watch ends: its receiver failed")
                 self._over.set()
-        if self._over.is_set() and self._stream is not None:
-            self._stream.cancel()
+        if self._over.is_set():
+            self._shut()
 
 
 def _why(response: Any) -> KeyValueError:

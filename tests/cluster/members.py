@@ -26,7 +26,7 @@ def peer_port() -> int:
 def member_options(directory: Path, name: str = "one", **changed: Any) -> MemberOptions:
     """Of a first member."""
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     from flin.cluster.etcd_member import MemberOptions, peer_url
 
     port = changed.pop("peer_port", None) or peer_port()

@@ -43,7 +43,7 @@ VALUE_BYTES = 20_000
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     monkeypatch.chdir(tmp_path)
     made = Nodes(tmp_path, 1, more=MORE)
     yield made

@@ -33,7 +33,7 @@ GROUPS = 2
 @pytest.fixture(autouse=True)
 def _etcd() -> None:
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
 
 
 def test_nodes_with_an_etcd_each(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Reader:
 
 def test_a_log_whose_links_fail(tmp_path: Path) -> None:
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     from flin.cluster.etcd import EtcdKeyValueStore
 
     with ExitStack() as held:

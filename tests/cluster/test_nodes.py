@@ -28,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Nodes]:
     """Not started. Two groups: each costs three processes."""
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     monkeypatch.chdir(tmp_path)
     made = Nodes(tmp_path, 2, getattr(request, "param", ()))
     yield made

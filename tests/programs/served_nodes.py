@@ -6,7 +6,10 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from flin.testing.cluster.nodes import Nodes, key_of
@@ -15,6 +18,11 @@ from tests.programs.served_cluster import ServedCluster
 
 GROUPS = 2
 """Fewer than by default: each is a process of every node."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks, each of which costs the nodes some milliseconds."""
+
+TRIES = 5
 
 SOON = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom flin.cluster import takeover\ntakeover.SETTLED_SECONDS = 1.0\n"
 """Leaders are where they should be again after a second, not ten. Each test waits for that: a handover closes clients'
@@ -32,6 +40,7 @@ class ServedNodes(ServedCluster):
         self.nodes = Nodes(folder, GROUPS, (), more=SOON)
         self.port = self.nodes.addresses[0][1]
         self.url = f"redis://127.0.0.1:{self.port}"
+        self._asked = 0  # changes of leaders by what a test has done
 
     @property
     def ports(self) -> list[int]:  # type: ignore[override]
@@ -48,12 +57,39 @@ class ServedNodes(ServedCluster):
     def cut(self) -> None:
         self.nodes.kill()
 
+    def steadily(self, step: Callable[[], None]) -> None:
+        """Do this, with nothing stored. It may fail if a leader has changed unasked, as on a machine that does not get
+        on: then clients send again what may have been done, and what blocks ends. So it is done again."""
+        for _ in range(TRIES):
+            before = self._unasked()
+            try:
+                self.empty()
+                step()
+                return
+            except Exception:
+                if self._unasked() == before:
+                    raise
+            self._wait_until_settled()
+        raise AssertionError(f"leaders have changed in each of {TRIES} tries")
+
+    def _unasked(self) -> int:
+        return self._changes() - self._asked
+
+    def _changes(self) -> int:
+        """How often a group has got a leader."""
+        return sum(int(group["epoch"]) for group in self._status(0)["groups"])
+
     def empty(self) -> None:
         """For the next test."""
         for node in range(GROUPS):
             with self.client(node) as client:
                 client.flushall()
                 client.function_flush()
+
+    def kill_and_revive(self, node: int) -> None:
+        before = self._changes()
+        super().kill_and_revive(node)
+        self._asked += self._changes() - before
 
     def kill(self, node: int) -> None:
         leader = self.nodes.leader(node)
@@ -71,11 +107,20 @@ class ServedNodes(ServedCluster):
                 client.delete(key_of(group, GROUPS))
 
     def _is_settled(self) -> bool:
-        page = next(word for word in self.nodes.machines[0].words if word.startswith("-http=")).partition("=")[2]
+        sleep(LOOK_SECONDS)
+        with suppress(OSError):  # a page is not there yet
+            told = [self._status(number) for number in range(len(self.nodes.machines))]
+            known = {each.group: self.nodes.machine_of(each).name for each in self.nodes.replicas() if each.leads}
+            return all(
+                len(each["replicas"]) == len(told) and known.get(each["group"]) == each["leader"] == each["preferred"]
+                for status in told
+                for each in status["groups"]
+            )
+        return False
+
+    def _status(self, number: int) -> dict[str, Any]:
+        words = self.nodes.machines[number].words
+        page = next(word for word in words if word.startswith("-http=")).partition("=")[2]
         with urllib.request.urlopen(f"http://{page}/cluster/status", timeout=PATIENCE_SECONDS) as answer:
             told: dict[str, Any] = json.load(answer)
-        known = {each.group: self.nodes.machine_of(each).name for each in self.nodes.replicas() if each.leads}
-        groups = told["groups"]
-        return all(
-            len(each["replicas"]) == len(self.nodes.machines) and each["leader"] == each["preferred"] for each in groups
-        ) and known == {each["group"]: each["leader"] for each in groups}
+        return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,19 @@ def cluster(tmp_path: Path) -> Iterator[ServedNodes]:
 
 
 def test_redis_py_and_tools(cluster: ServedNodes) -> None:
-    redis_py.test_blocking_pops(cluster, 3)
-    redis_py.test_messages(cluster, 2)
-    redis_py.test_lock(cluster)
-    cluster.empty()
-    redis_py.test_scans(cluster)
-    cluster.empty()
-    check_by_redis_cli(cluster)
-    cluster.empty()
-    tools.test_redis_benchmark(cluster, ["-P", "16"])
-    cluster.empty()
-    redis_py.test_every_type(cluster, 3)
-    redis_py.test_pipelines_and_transactions(cluster, 2)
-    redis_py.test_asyncio(cluster, 3)
-    cluster.empty()
-    tools.test_it_follows_to_the_right_node(cluster)
+    for step in (
+        partial(redis_py.test_blocking_pops, cluster, 3),
+        partial(redis_py.test_messages, cluster, 2),
+        partial(redis_py.test_lock, cluster),
+        partial(redis_py.test_scans, cluster),
+        partial(check_by_redis_cli, cluster),
+        partial(tools.test_redis_benchmark, cluster, ["-P", "16"]),
+        partial(redis_py.test_every_type, cluster, 3),
+        partial(redis_py.test_pipelines_and_transactions, cluster, 2),
+        partial(redis_py.test_asyncio, cluster, 3),
+        partial(tools.test_it_follows_to_the_right_node, cluster),
+    ):
+        cluster.steadily(step)
 
 
 def check_by_redis_cli(cluster: ServedNodes) -> None:
@@ -70,10 +69,10 @@ def check_by_redis_cli(cluster: ServedNodes) -> None:
 
 def test_node_clients_and_programs(cluster: ServedNodes, node_modules: Path, tmp_path: Path) -> None:
     run: Callable[..., Any] = node_runner(cluster, node_modules, tmp_path)
-    use_ioredis(cluster, run)
-    cluster.empty()
-    use_node_redis(cluster, run, "3")
-    cluster.empty()
-    programs.test_socket_io(cluster, run, "ioredis")
-    cluster.empty()
-    programs.test_bullmq(cluster, run)
+    for step in (
+        partial(use_ioredis, cluster, run),
+        partial(use_node_redis, cluster, run, "3"),
+        partial(programs.test_socket_io, cluster, run, "ioredis"),
+        partial(programs.test_bullmq, cluster, run),
+    ):
+        cluster.steadily(step)

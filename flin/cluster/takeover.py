@@ -18,7 +18,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Final
 
-from flin.cluster.key_value import Found, Get, ModRevision, Operation, Outcome, Put
+from flin.cluster.key_value import Found, Get, ModRevision, Operation, Outcome, Pair, Put
 from flin.cluster.keys import AppliedValue, Keys, LeaderValue, LeaseValue, ReplicasValue, name_of
 from flin.cluster.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, Vigil
 
@@ -116,14 +116,15 @@ class Peers:
     _alive: dict[str, bytes] = field(default_factory=dict)
     _there: dict[str, bytes] = field(default_factory=dict)
 
-    def note(self, alive: Found, applied: Found, now: float) -> None:
-        for pair in (*alive.pairs, *applied.pairs):
+    def note(self, alive: Sequence[Pair], applied: Sequence[Pair], now: float) -> None:
+        """alive: of the group's nodes alone, however many others there are."""
+        for pair in (*alive, *applied):
             known = self._changed.get(pair.key)
             if known is None or known[0] != pair.mod_revision:
                 self._changed[pair.key] = pair.mod_revision, -inf if known is None else now
-        self._alive = {name_of(pair.key): pair.key for pair in alive.pairs}
-        self._there = {name_of(pair.key): pair.key for pair in applied.pairs}
-        self.applied = {name_of(pair.key): AppliedValue.decode(pair.value) for pair in applied.pairs}
+        self._alive = {name_of(pair.key): pair.key for pair in alive}
+        self._there = {name_of(pair.key): pair.key for pair in applied}
+        self.applied = {name_of(pair.key): AppliedValue.decode(pair.value) for pair in applied}
         for name, value in self.applied.items():
             if name not in self._starts or self._starts[name][0] != value.start:
                 self._starts[name] = value.start, now
@@ -228,9 +229,9 @@ class Place:
             (ModRevision(self._leader_key, self.leader_revision),),
             (
                 Put(self._lease_key, LeaseValue(self.leader.epoch, self._count, self.index).encode()),
-                Get(*self._keys.alive_nodes),
-                Get(*self._keys.applied_in(self._myself.group)),
                 self._look[2],
+                Get(*self._keys.applied_in(self._myself.group)),
+                *(Get(self._keys.alive(node)) for node in (self.replicas.nodes if self.replicas else ())),
             ),
             self._look,
         )
@@ -256,9 +257,9 @@ class Place:
         """The answer to a request; the moments are the lease's clock's."""
         if request.kind is Kind.RENEW and outcome.succeeded:
             if self.role is Role.LEADING:
-                alive, applied, replicas = outcome.found
+                replicas, applied, *alive = outcome.found
                 self._lease.renew(sent_at)
-                self.peers.note(alive, applied, arrived_at)
+                self.peers.note([pair for each in alive for pair in each.pairs], applied.pairs, arrived_at)
                 self._see_replicas(replicas)
             return
         self._see(outcome.found, arrived_at)

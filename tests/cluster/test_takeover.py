@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flin.cluster.key_value import Found, Outcome, Pair, Put
+from flin.cluster.key_value import Outcome, Pair, Put
 from flin.cluster.keys import AppliedValue, LeaderValue, ReplicasValue
 from flin.cluster.lease import LEASE_SECONDS, Lease, Vigil
 from flin.cluster.memory_key_value import MemoryKeyValues
@@ -272,8 +272,8 @@ def test_to_whom_a_leader_gives_its_place() -> None:
 
 
 def test_who_can_be_given_a_group() -> None:
-    def found(key: bytes, value: bytes, revision: int) -> Found:
-        return Found((Pair(key, value, 1, revision, 1),), revision, False)
+    def found(key: bytes, value: bytes, revision: int) -> list[Pair]:
+        return [Pair(key, value, 1, revision, 1)]
 
     def look(alive: int, applied: int, start: str, now: float) -> None:
         value = AppliedValue(9, start).encode()

@@ -2,12 +2,15 @@
 
 Two members that vote stop when either stops, so the second one only learns, with a copy of everything. The third makes
 them vote, one after the other: etcd 3.4 takes one learner at a time, so the second votes just before the third learns.
-Until the third has caught up (seconds), two vote. Each later one learns, then votes.
+Until the third has caught up (seconds), two vote. Each later one learns, then votes. Nodes from the sixth on run none.
+
+A node may die between its admission and the start of its etcd. Its member has no name then, and nobody else may join.
+Where it is to be is written down: so it is admitted again, also at another address, or is told to leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -52,15 +55,30 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
+class Remove:
+    """First remove this member, which the node was to be before, then look again."""
+
+    member: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """It is to run no member."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     reason: str
 
 
-Admission: TypeAlias = Add | Admitted | Promote | Refuse
+Admission: TypeAlias = Add | Admitted | Promote | Remove | Guest | Refuse
 
 
-def admission(members: Sequence[MemberLike], node: str, peer_url: str) -> Admission:
-    """What to do about a node that wants its etcd to join."""
+def admission(
+    members: Sequence[MemberLike], node: str, peer_url: str, joining: Mapping[str, str] | None = None
+) -> Admission:
+    """What to do about a node that wants its etcd to join. joining: where the etcds of those are to be that were
+    admitted before, by node."""
     for member in members:
         if peer_url in member.peer_urls:
             if not member.name:
@@ -71,12 +89,20 @@ def admission(members: Sequence[MemberLike], node: str, peer_url: str) -> Admiss
             )
         if member.name == node:
             return Refuse(f"there is a node {node} already, at {' '.join(member.peer_urls)}: choose another --node-id")
+    before = unnamed(members, (joining or {}).get(node, ""))
+    if before is not None:
+        return Remove(before.id)
     learner = next((member for member in members if member.is_learner), None)
     if learner is not None:
         return Promote(learner.id, learner.name)
     if len(members) >= MAX_MEMBERS:
-        return Refuse(f"the cluster has {MAX_MEMBERS} nodes, and takes no more")
+        return Guest()
     return Add()
+
+
+def unnamed(members: Sequence[M], peer_url: str) -> M | None:
+    """The member at this address that has never been started."""
+    return next((member for member in members if not member.name and peer_url in member.peer_urls), None)
 
 
 def to_promote(members: Sequence[M]) -> M | None:

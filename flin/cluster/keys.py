@@ -5,6 +5,7 @@
                   map/nodes/ID        a node's addresses                            the node
                   map/replicas/G      who follows                                   the controller
                   map/room            how full etcd is, when that matters           the controller
+                  joining/ID          a node that is to run an etcd, until it is in map/nodes      who admits it
                   alive/ID            put each second by a node's supervisor        the node
                   applied/G/ID        what a replica has in its tables              the replica
                   controller          who is the controller                         the controller
@@ -72,6 +73,7 @@ class Keys:
         self.leaders: Final = _under(root + b"map/leader/")
         self.nodes: Final = _under(root + b"map/nodes/")
         self.replica_sets: Final = _under(root + b"map/replicas/")
+        self.joining: Final = _under(root + b"joining/")
         self.alive_nodes: Final = _under(root + b"alive/")
         self.all_applied: Final = _under(root + b"applied/")
         self.controller: Final = root + b"controller"
@@ -83,6 +85,9 @@ class Keys:
 
     def node(self, name: str) -> bytes:
         return b"%smap/nodes/%s" % (self._root, name.encode())
+
+    def joining_node(self, name: str) -> bytes:
+        return b"%sjoining/%s" % (self._root, name.encode())
 
     def replicas(self, group: int) -> bytes:
         return b"%smap/replicas/%02d" % (self._root, group)
@@ -234,6 +239,14 @@ class ReplicasValue(_Value):
     @property
     def is_moving(self) -> bool:
         return bool(self.coming or self.going)
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningValue(_Value):
+    """`joining/ID`. A member of etcd has no name before it is started: this says whose it is."""
+
+    what = "joining"
+    peer_url: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,11 +94,12 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         store = etcd.start(record)
         keys = Keys(record.cluster)
         node = _node_value(options, sockets, etcd)
-        if is_new and not options.join:
-            waited(partial(begin, store, keys, record, node), "etcd")
+        if not record.is_joining and (is_new or etcd.is_own):  # it may have ended before it had done so
+            what = "etcd" if is_new else "a majority of the cluster's etcd"
+            waited(partial(begin, store, keys, record, node), what)
         waited(partial(register, store, keys, record, node, is_new=is_new), "a majority of the cluster's etcd")
         start = secrets.token_hex(NAME_BYTES)
-        membership = OwnMembership(etcd.maintenance, record) if etcd.is_own else None
+        membership = OwnMembership(etcd.maintenance, record, store, keys) if etcd.is_own else None
         controller = Controller(store, keys, record.node, start, membership, replace_seconds=options.replace_after)
         keeper = LogKeeper(
             store,
@@ -213,9 +214,10 @@ def _ask(options: ServerOptions, request: JoinRequest, secret: str, etcd: NodeEt
 def _node_value(options: ServerOptions, sockets: list[WorkerSockets], etcd: NodeEtcd) -> NodeValue:
     ports = tuple((group, each.port, each.tls_port) for group, each in enumerate(sockets))
     host = client_host(options)
+    raft = options.raft if etcd.has_member else ""
     name, _, value = options.label.partition("=")
     labels = ((name, value),) if name else ()
-    return NodeValue(host, ports, options.http, etcd.client_url, options.raft, flin.__version__, labels)
+    return NodeValue(host, ports, options.http, etcd.client_url, raft, flin.__version__, labels)
 
 
 def _groups_of(options: ServerOptions, record: NodeRecord) -> tuple[Group, ...]:

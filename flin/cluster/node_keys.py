@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from flin.cluster.key_value import Get, KeyValueError, KeyValueStore, ModRevision, Operation, Put
+from flin.cluster.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Operation, Put
 from flin.cluster.keys import AliveValue, ClusterValue, Keys, NodeValue
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.placement import placed, standing
@@ -46,10 +46,11 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
     """Say where this node is now; True. is_new: it has just joined. Raises KeyValueError; ClusterError if it does not
     belong to the cluster any more."""
     key = keys.node(record.node)
-    there, cluster = store.txn((), (Get(key), Get(keys.cluster)), timeout=TIMEOUT_SECONDS).found
+    reads = Get(key), Get(keys.cluster), Get(keys.joining_node(record.node))
+    there, cluster, joining = store.txn((), reads, timeout=TIMEOUT_SECONDS).found
     if not cluster.pairs:
         raise ClusterError(f"there is no cluster {record.cluster} in this etcd: --etcd or --raft names another one")
-    if not there.pairs and not is_new:
+    if not there.pairs and not is_new and not joining.pairs:  # one that joins may have ended before it came here
         raise ClusterError(
             f"{record.node} has left the cluster: remove its directory, and give --join if it is to join again"
         )
@@ -65,7 +66,8 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
                 f"{record.node} is leaving the cluster: finish that with flin cluster leave {record.node}"
             )
         revision = there.pairs[0].mod_revision
-    if not store.txn([ModRevision(key, revision)], [Put(key, node.encode())], timeout=TIMEOUT_SECONDS).succeeded:
+    puts = Put(key, node.encode()), Delete(keys.joining_node(record.node))
+    if not store.txn([ModRevision(key, revision)], puts, timeout=TIMEOUT_SECONDS).succeeded:
         raise ClusterError(f"another process says that it is {record.node}, too: each node needs an id of its own")
     return True
 

@@ -134,8 +134,8 @@ class NodePage:
         found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
         if node not in found.nodes:
             names = " ".join(sorted(found.nodes))
-            if self._membership is not None:
-                self._membership.remove(node)
+            if self._membership is not None and self._membership.remove(node):  # it had begun to join
+                return {"left": node, "nodes": sorted(found.nodes)}
             raise AskError(f"there is no node {node[:64]!r} in the cluster; there are {names}", BAD)
         others = [name for name in found.nodes if name != node]
         if not others:
@@ -272,6 +272,7 @@ def _told(value: NodeValue) -> dict[str, Any]:
         "http": value.http,
         "version": value.version,
         "labels": dict(value.labels),
+        "etcd": value.etcd,
     }
 
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from flin.cluster.fleet import Fleet, Member, State
 from flin.cluster.hub import Hub
 from flin.cluster.key_value import KeyValueError
 from flin.cluster.lines import Lines
-from flin.cluster.node_directory import NodeRecord
+from flin.cluster.node_directory import NodeRecord, write_record
 from flin.cluster.old_copies import OldCopies
 from flin.cluster.own_etcd import NodeEtcd
 from flin.cluster.ports import turn_away
@@ -105,8 +106,16 @@ class NodeSupervisor(Supervisor):
             self._etcd.follow(found)
             own = self._record.node
             self._hub.follow({name: value.http for name, value in found.nodes.items() if name != own and value.http})
+            self._note_endpoints(found)
             if found.cluster is not None and self._fleet.is_announced:
                 await self._change_to(self._held(found))
+
+    def _note_endpoints(self, found: SlotMap) -> None:
+        """A node without a member asks at its next start where members were last."""
+        endpoints = self._etcd.endpoints(found)
+        if self._etcd.is_own and not self._etcd.has_member and endpoints != self._record.endpoints:
+            self._record = replace(self._record, endpoints=endpoints)
+            write_record(self._options.dir, self._record)
 
     async def _change_to(self, held: set[int]) -> None:
         """These groups are to have processes here, and no others."""

@@ -6,6 +6,7 @@ Calls wait, and come from threads.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,21 @@ from flin.cluster.etcd import EtcdKeyValueStore
 from flin.cluster.etcd_channels import FOREIGN_PING_SECONDS, Access
 from flin.cluster.etcd_maintenance import EtcdMaintenance, Member
 from flin.cluster.etcd_member import CLIENT_PORT_OFFSET, EtcdMember, MemberOptions, find_etcd, peer_url, resolve
-from flin.cluster.forming import MAX_MEMBERS, Add, Admitted, Promote, Refuse, admission, to_promote
+from flin.cluster.forming import (
+    MAX_MEMBERS,
+    Add,
+    Admitted,
+    Guest,
+    Promote,
+    Refuse,
+    Remove,
+    admission,
+    to_promote,
+    unnamed,
+)
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest
-from flin.cluster.key_value import KeyValueError, Unavailable
-from flin.cluster.keys import MembersValue
+from flin.cluster.key_value import Delete, KeyValueError, KeyValueStore, Put, Unavailable
+from flin.cluster.keys import JoiningValue, Keys, MembersValue, name_of
 from flin.cluster.node_directory import NodeRecord
 from flin.cluster.slot_map import SlotMap, endpoints_of
 from flin.net.settings.http_address import parse_http_address
@@ -39,6 +51,9 @@ class NodeEtcd:
         self._options = options
         self.certificates = read_certificates(options.cluster_tls) if options.cluster_tls else None
         self.is_own = bool(options.raft)
+        """Whether etcd is Flin's."""
+        self.has_member = False
+        """Whether this node runs one of its members; known from the start on."""
         if self.is_own:
             find_etcd()
             self._host, self._port = parse_http_address(options.raft)
@@ -54,14 +69,16 @@ class NodeEtcd:
     @property
     def client_url(self) -> str:
         """Likewise, where clients of etcd ask it."""
-        if not self.is_own:
+        if not self.has_member:
             return ""
         return peer_url(self._host, self._port + CLIENT_PORT_OFFSET, is_encrypted=self.certificates is not None)
 
     def start(self, record: NodeRecord) -> EtcdKeyValueStore:
         """The client. Raises EtcdError."""
         endpoints = self._options.etcd.split(",") if self._options.etcd else [*record.endpoints]
-        if self.is_own:
+        self.has_member = self.is_own and bool(record.members)
+        self._first = tuple(endpoints)
+        if self.has_member:
             endpoints = list(dict.fromkeys([self.client_url, *endpoints]))
             given = MemberOptions(
                 name=record.node,
@@ -90,7 +107,7 @@ class NodeEtcd:
         """Where a process of this node asks etcd, its own member first."""
         if not self.is_own:
             return tuple(self._options.etcd.split(","))
-        return endpoints_of(found, self._options.node_id) or (self.client_url,)
+        return endpoints_of(found, self._options.node_id) or (*filter(None, [self.client_url]), *self._first)
 
     def follow(self, found: SlotMap) -> None:
         """The members are those of the map."""
@@ -104,6 +121,8 @@ class OwnMembership:
 
     maintenance: EtcdMaintenance
     record: NodeRecord
+    store: KeyValueStore
+    keys: Keys
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,14 +146,21 @@ class OwnMembership:
         with self._lock:
             try:
                 for _ in range(MAX_MEMBERS):
-                    match admission(self.members(), request.node, request.peer_url):
+                    joining = self._joining()
+                    match admission(self.members(), request.node, request.peer_url, joining):
                         case Refuse(reason):
                             raise JoinError(reason)
                         case Promote(member, name):
                             if not name:
-                                raise JoinError("another node is joining that has not started its etcd yet", True)
+                                raise JoinError(self._who_blocks(member, joining), True)
                             self.maintenance.promote(member, TIMEOUT_SECONDS)
+                        case Remove(member):
+                            self.maintenance.remove(member, TIMEOUT_SECONDS)
+                        case Guest():
+                            return self._answer(request, is_guest=True)
                         case Add():
+                            told = Put(self.keys.joining_node(request.node), JoiningValue(request.peer_url).encode())
+                            self.store.txn((), [told], timeout=TIMEOUT_SECONDS)
                             self.maintenance.add_learner(request.peer_url, TIMEOUT_SECONDS)
                         case Admitted():
                             return self._answer(request)
@@ -142,15 +168,32 @@ class OwnMembership:
             except KeyValueError as error:  # a learner that is behind, a member that has just started
                 raise JoinError(f"not yet: {error}", True) from error
 
-    def remove(self, node: str) -> None:
-        """Its member votes no more. Raises KeyValueError."""
-        for member in self.members():
-            if member.name == node:
-                self.maintenance.remove(member.id, TIMEOUT_SECONDS)
+    def _joining(self) -> dict[str, str]:
+        """Where the etcds of those are to be that were admitted, and have not come yet."""
+        pairs = self.store.get(*self.keys.joining, timeout=TIMEOUT_SECONDS).pairs
+        return {name_of(pair.key): JoiningValue.decode(pair.value).peer_url for pair in pairs}
 
-    def _answer(self, request: JoinRequest) -> JoinAnswer:
+    def _who_blocks(self, member: int, joining: Mapping[str, str]) -> str:
+        urls = next((each.peer_urls for each in self.members() if each.id == member), ())
+        for node, url in joining.items():
+            if url in urls:
+                return f"{node} is joining, and has not started its etcd yet: start it, or flin cluster leave {node}"
+        return "another node is joining that has not started its etcd yet"
+
+    def remove(self, node: str) -> bool:
+        """Its member votes no more, or never will. Whether there was one. Raises KeyValueError."""
+        members, joining = self.members(), self._joining()
+        unstarted = unnamed(members, joining[node]) if node in joining else None
+        gone = [member for member in members if member.name == node or member is unstarted]
+        for member in gone:
+            self.maintenance.remove(member.id, TIMEOUT_SECONDS)
+        self.store.txn((), [Delete(self.keys.joining_node(node))], timeout=TIMEOUT_SECONDS)
+        return bool(gone)
+
+    def _answer(self, request: JoinRequest, *, is_guest: bool = False) -> JoinAnswer:
+        """is_guest: it runs no member, and is told only where the others are."""
         found = self.members()
-        members = tuple((each.name or request.node, each.peer_urls[0]) for each in found)
+        members = () if is_guest else tuple((each.name or request.node, each.peer_urls[0]) for each in found)
         endpoints = tuple(url for each in found if not each.is_learner for url in each.client_urls)
         record = self.record
         return JoinAnswer(record.cluster, record.groups, record.replicas, record.token, members, endpoints)

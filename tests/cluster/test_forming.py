@@ -5,7 +5,18 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from flin.cluster.forming import MAX_MEMBERS, Add, Admitted, Promote, Refuse, admission, to_promote
+from flin.cluster.forming import (
+    MAX_MEMBERS,
+    Add,
+    Admitted,
+    Guest,
+    Promote,
+    Refuse,
+    Remove,
+    admission,
+    to_promote,
+    unnamed,
+)
 
 
 class Member(NamedTuple):
@@ -51,8 +62,18 @@ def test_what_is_refused() -> None:
     taken = admission(three, "node3", url(7))
     assert isinstance(taken, Refuse)
     assert "there is a node node3 already" in taken.reason
-    full = admission([voter(number) for number in range(MAX_MEMBERS)], "node9", url(9))
-    assert full == Refuse("the cluster has 5 nodes, and takes no more")
+    assert admission([voter(number) for number in range(MAX_MEMBERS)], "node9", url(9)) == Guest()
+
+
+def test_one_that_died_before_its_etcd_was_started() -> None:
+    """It has no name, so it could never vote, and nobody else could join."""
+    members = [voter(1), voter(2), voter(3), voter(4)._replace(name="", is_learner=True)]
+    joining = {"node4": url(4)}
+    assert admission(members, "node4", url(4), joining) == Admitted()
+    assert admission(members, "node4", url(7), joining) == Remove(4), "it comes again at another address"
+    assert admission(members, "node5", url(5), joining) == Promote(4, ""), "which cannot be done"
+    assert unnamed(members, url(4)) == members[3]
+    assert unnamed(members, url(3)) is None
 
 
 def test_any_order_of_joins_starts_and_promotions_ends_with_all_voting() -> None:
@@ -76,8 +97,8 @@ def test_any_order_of_joins_starts_and_promotions_ends_with_all_voting() -> None
                             ]
                     case Admitted():
                         waiting.remove(number)
-                    case Refuse(reason):
-                        raise AssertionError(reason)
+                    case other:
+                        raise AssertionError(other)
             elif choice == 1 and members[at].id not in waiting:
                 members[at] = members[at]._replace(name=f"node{members[at].id}")
             elif (chosen := to_promote(members)) is not None:

@@ -22,9 +22,9 @@ from typing import Final, NamedTuple
 from flin.testing.cluster.failover import World, run
 from flin.testing.cluster.faults import (
     Fault,
+    end_all,
     end_amid_lost_answers,
-    end_machine,
-    kill_all,
+    jump_clock_of_one,
     kill_leader,
     kill_leader_that_came_back,
     late_requests,
@@ -93,7 +93,7 @@ def lease_checked_before() -> None:
     def enter(tick: LeasedTick, sink: ReplySink) -> None:
         if not tick._sinks:
             held[tick] = tick._has_lease()
-            time.sleep(0.02)
+            time.sleep(0.2)
         TimedTick.enter(tick, sink)
 
     def end(tick: LeasedTick) -> None:
@@ -145,6 +145,19 @@ def index_too_high() -> None:
     change(GroupLog, "last_words", last_words)
 
 
+def follower_sweeps() -> None:
+    """A replica that follows deletes what has expired, by its own clock."""
+    from flin.cluster.replica import Replica
+
+    real = Replica._prepare
+
+    def prepare(replica: Replica) -> None:
+        real(replica)
+        replica._store.holds_sweep = False
+
+    change(Replica, "_prepare", prepare)
+
+
 class Broken(NamedTuple):
     """What was broken, what shows it, and within how many faults."""
 
@@ -165,7 +178,8 @@ NODES: Final = {
         Broken(lease_checked_before, (stop_leader,), 20),
         Broken(unknown_is_refused, (end_amid_lost_answers,), 8, world=World.LINKED),
         Broken(replies_kept, (kill_leader_that_came_back,), 6),
-        Broken(index_too_high, (end_machine, kill_all), 12),
+        Broken(follower_sweeps, (jump_clock_of_one,), 12),
+        Broken(index_too_high, (end_all,), 12),
     )
 }
 

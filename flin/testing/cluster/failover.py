@@ -79,12 +79,13 @@ class Run:
         """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
         objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed)
         load = Load(self.nodes.addresses, objects)
+        scene = Scene(self.nodes, random.Random(seed))
         bystanders = Bystanders(objects, self.nodes.places, self.nodes.groups)
         load.start()
         bystanders.start()
         try:
             load.goes_on(CALLS_BEFORE)
-            fault(Scene(self.nodes, random.Random(seed)))
+            fault(scene)
             self.nodes.wait_until_led()
             load.goes_on(CALLS_AFTER)
         finally:
@@ -96,7 +97,7 @@ class Run:
         self._kept |= {call.object: call.replies for call in history[len(objects.history) :]}
         write_history(self._folder / "history", history)
         check(history)
-        self.nodes.wait_until_equal(key for name in objects.all for _, key in reading(name))
+        self.nodes.wait_until_equal([*scene.keys, *(key for name in objects.all for _, key in reading(name))])
         by_group: dict[int, list[Call]] = {}
         for call in objects.history:
             by_group.setdefault(group_of(slot_of(call.object), self.nodes.groups), []).append(call)

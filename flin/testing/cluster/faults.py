@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, permutations
 from operator import gt
 from time import sleep
@@ -14,7 +14,8 @@ from typing import Final
 
 from flin.testing import process
 from flin.testing.cluster.machine import Machine, etcd_delete, etcd_figures, etcd_put
-from flin.testing.cluster.nodes import NODES, Nodes, Replica
+from flin.testing.cluster.nodes import NODES, Nodes, Replica, key_of
+from flin.testing.cluster.wall_clock import WallClock
 from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
 
 LEASE_SECONDS: Final = 4.0
@@ -24,6 +25,9 @@ MAX_STOP_SECONDS: Final = 2 * LEASE_SECONDS
 
 RETURN_SECONDS: Final = 40.0
 """Within which a group comes back to the node that should lead it: it leads for ten seconds elsewhere, at least."""
+
+JUMP_SECONDS: Final = 3600
+"""Of wall clocks."""
 
 GIVING_UP_SECONDS: Final = 4.0
 """After a SIGTERM: within this time a leader that cannot reach etcd has told its clients so."""
@@ -41,6 +45,8 @@ class Scene:
 
     nodes: Nodes
     chance: random.Random
+    keys: list[str] = field(default_factory=list)
+    """What else must be equal in all replicas afterwards."""
 
     def group(self) -> int:
         return self.chance.randrange(self.nodes.groups)
@@ -159,8 +165,23 @@ def stop_etcd_leader(scene: Scene) -> None:
 def end_machine(scene: Scene) -> None:
     """SIGTERM of a node, which hands its groups over; then it starts again."""
     machine = scene.machine()
-    assert machine.end() == 0, machine.printed()
+    code = machine.end()
+    assert code == 0, (code, machine.printed())
     machine.start()
+
+
+def end_all(scene: Scene) -> None:
+    """SIGTERM of all nodes at once; then they start again."""
+    machines = [*scene.nodes.machines]
+    scene.chance.shuffle(machines)
+    for machine in machines:
+        machine.terminate()
+        scene.pause(0.5)
+    for machine in machines:
+        code = machine.wait_until_ended()
+        assert code == 0, (code, machine.printed())
+    for machine in machines:
+        machine.start()
 
 
 def kill_amid_handover(scene: Scene) -> None:
@@ -185,11 +206,29 @@ def stop_amid_handover(scene: Scene) -> None:
 
 
 def jump_clock(scene: Scene) -> None:
-    """The wall clock of all goes an hour on, then back."""
-    assert scene.nodes.clock is not None
-    scene.nodes.clock.set_ahead(scene.chance.choice((-3600, 3600)))
+    """The wall clock of all goes an hour on, or back; then it is right again."""
+    _jump(scene, scene.nodes.clocks)
+
+
+def jump_clock_of_one(scene: Scene) -> None:
+    """The wall clock of a node that follows a group. What expires in half an hour has not expired for the group."""
+    group = scene.group()
+    leading = scene.nodes.machine_of(scene.leader(group))
+    number = scene.chance.choice([number for number in range(NODES) if scene.nodes.machines[number] is not leading])
+    key = f"{{{key_of(group, scene.nodes.groups)}}}expires:{scene.chance.randrange(1 << 30)}"
+    with suppress(Exception):  # the leader has changed: it was not written
+        scene.nodes.put(key, JUMP_SECONDS * 1000 // 2)
+    scene.keys.append(key)
+    _jump(scene, [scene.nodes.clocks[number]])
+
+
+def _jump(scene: Scene, clocks: Sequence[WallClock]) -> None:
+    ahead = scene.chance.choice((-JUMP_SECONDS, JUMP_SECONDS))
+    for clock in clocks:
+        clock.set_ahead(ahead)
     scene.pause(3)
-    scene.nodes.clock.set_ahead(0)
+    for clock in clocks:
+        clock.set_ahead(0)
 
 
 def lose_answers(scene: Scene) -> None:
@@ -369,7 +408,7 @@ Fault = Callable[[Scene], None]
 OWN_ETCD: Final[tuple[Fault, ...]] = (
     kill_leader, kill_machine, stop_leader, kill_etcd_leader, kill_all, end_machine, kill_leader_again, stop_machine,
     kill_follower, kill_amid_handover, stop_etcd_leader, stop_supervisor, kill_supervisor, stop_amid_handover,
-    jump_clock, kill_leader_that_came_back,
+    jump_clock, kill_leader_that_came_back, end_all, jump_clock_of_one,
 )  # fmt: skip
 """For nodes that start an etcd each."""
 

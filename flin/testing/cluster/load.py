@@ -181,8 +181,16 @@ class Load:
         import redis.asyncio
 
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in self._addresses]
-        async with redis.asyncio.RedisCluster(startup_nodes=nodes, **_settings()) as client:
-            await asyncio.gather(*(self._task(client, number) for number in range(tasks)))
+        while not self._over.is_set() and not self.problems:
+            client = redis.asyncio.RedisCluster(startup_nodes=nodes, **_settings())
+            try:
+                await client.initialize()
+            except Exception:  # whatever it is: nothing was sent, and it is tried again
+                await client.aclose()
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            async with client:
+                await asyncio.gather(*(self._task(client, number) for number in range(tasks)))
 
     async def _task(self, client: Client, number: int) -> None:
         while not self._over.is_set() and not self.problems:

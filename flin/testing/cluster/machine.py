@@ -110,9 +110,13 @@ class Machine:
             self._process.terminate()
 
     def end(self) -> int:
-        """Tell it to end; the exit code. What is left of it after that is killed."""
-        pids = self.processes()
+        """Tell it to end; the exit code."""
         self.terminate()
+        return self.wait_until_ended()
+
+    def wait_until_ended(self) -> int:
+        """The exit code. What is left of it after that is killed."""
+        pids = self.processes()
         assert self._process is not None
         try:
             return self._process.wait(PATIENCE_SECONDS)

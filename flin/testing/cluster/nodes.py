@@ -74,7 +74,7 @@ class Nodes:
         self.folder = folder
         self.groups = groups
         self._copies = min(count, NODES)
-        self.clock = WallClock(folder / "clock", more)
+        self.clocks = [WallClock(folder / f"clock{number + 1}", more) for number in range(count)]
         self.etcds = None if links is None else Etcds(folder, free_ports(2 * MEMBERS))
         self.links = (
             [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(count)]
@@ -96,7 +96,7 @@ class Nodes:
                 *([] if network is None else [f"-bind={host}", "-insecure-cluster=yes", "-protected-mode=no"]),
             ]  # fmt: skip
             prefix = () if network is None else network.prefix(number)
-            self.machines.append(Machine(folder, f"node{number + 1}", own, prefix, **self.clock.environment))
+            self.machines.append(Machine(folder, f"node{number + 1}", own, prefix, **self.clocks[number].environment))
 
     @property
     def places(self) -> dict[int, list[tuple[str, int]]]:
@@ -164,6 +164,13 @@ class Nodes:
     def pid(self, replica: Replica) -> int:
         """The process of a replica."""
         return int(_asked(replica.place, "INFO", "server")["process_id"])
+
+    def put(self, key: str, milliseconds: int) -> None:
+        """A key that expires, by whoever leads its group."""
+        group = group_of(slot_of(key), self.groups)
+        leader = self.leader(group)
+        assert leader is not None, f"group {group} is led"
+        _asked(leader.place, "SET", key, "expires", "PX", str(milliseconds))
 
     def machine_of(self, replica: Replica) -> Machine:
         return self.machines[(replica.port - self._base[0]) % PORT_STEP // NODE_STEP]

@@ -194,6 +194,8 @@ def refused(name: str, folder: Path, seed: int) -> str:
             world=broken.world, groups=broken.groups, more=program,
         )  # fmt: skip
     except AssertionError as error:
+        if "…" not in out.getvalue():  # it did not even begin
+            raise
         said = re.sub(r"\s+", " ", str(error))[:300]
         return f"{name}: refused at fault {out.getvalue().count('…')}: {type(error).__name__} {said}"
     raise AssertionError(f"{name} was not refused within {broken.tries} faults: {out.getvalue()}")

@@ -27,7 +27,7 @@ RETURN_SECONDS: Final = 40.0
 """Within which a group comes back to the node that should lead it: it leads for ten seconds elsewhere, at least."""
 
 JUMP_SECONDS: Final = 3600
-"""Of wall clocks."""
+"""How far wall clocks jump."""
 
 GIVING_UP_SECONDS: Final = 4.0
 """After a SIGTERM: within this time a leader that cannot reach etcd has told its clients so."""

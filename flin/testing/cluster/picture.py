@@ -28,8 +28,8 @@ MAX_SECONDS: Final = 12
 MARKS: Final = ((2, "SIGTERM"), (6, "kill -9"))
 """What is promised: seconds until writes go on."""
 
-BUSY_LOAD: Final = 6.0
-"""Processes that wanted to run, on two cores: three for each."""
+BUSY_LOAD: Final = 10.0
+"""Processes that run or want to, on two cores: five for each."""
 
 CALM, BUSY = "#2a7f62", "#c9b79c"
 

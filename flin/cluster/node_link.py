@@ -34,7 +34,7 @@ RETRY_SECONDS: Final = (0.2, 2.0)
 """At first, since both sides may have just been started; then twice as long each time, up to this."""
 
 JOINED_BYTES: Final = 1 << 18
-"""What waits is joined into messages of about this size: each costs a system call and some 30 µs on both sides."""
+"""What waits is joined into messages of about this size: each costs both sides some 70 µs together."""
 
 MAX_LINK_MESSAGE_BYTES: Final = MAX_NODE_MESSAGE_BYTES + JOINED_BYTES + READ_BYTES
 """The longest that a hub sends: the longest message after some that wait, with what a worker has sent around it."""

@@ -170,9 +170,9 @@ class Neighbours:
     def close(self) -> None:
         """At the end: nothing is sent or heard any more. Idempotent."""
         self.rest()
-        if self._control.fileno() >= 0:
+        if hasattr(self, "_loop") and self._control.fileno() >= 0:  # else no server has begun
             self._loop.remove_reader(self._control)
-            self._control.close()
+        self._control.close()
         for each in self._ends.values():
             each.close()
         self._ends.clear()

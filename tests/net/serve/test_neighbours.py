@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import socket
 
@@ -10,6 +11,7 @@ import pytest
 
 from flin.errors import StorageError
 from flin.net.batch.refusal import MISCONF
+from flin.net.cluster.board import Board, new_board
 from flin.net.messages.line import Frames
 from flin.net.serve import neighbours
 from flin.testing.process import PATIENCE_SECONDS, wait_until
@@ -252,3 +254,15 @@ def test_random_publications_of_many() -> None:
                 assert [each for each in got if each[:1] == b"%d" % which] == said[which]
         for client in (*publishers, *listeners):
             client.close()
+
+
+def test_one_that_ends_before_it_serves() -> None:
+    descriptor = new_board(1)
+    board = Board(descriptor, 1)
+    os.close(descriptor)
+    control, other = socket.socketpair()
+    with other:
+        own = neighbours.Neighbours(board, control, 0)
+        own.close()
+        own.close()
+        assert other.recv(1) == b""

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -85,10 +86,11 @@ def test_bodies_that_make_no_sense(server: Paged) -> None:
 
 def test_a_profile(server: Paged) -> None:
     """Of all threads, the one that works here among them; not of the one that looks."""
-    end = threading.Event()
-    worker = threading.Thread(target=_work, args=(end,), name="a worker")
+    begun, end = threading.Event(), threading.Event()
+    worker = threading.Thread(target=_work, args=(begun, end), name="a worker")
     worker.start()
     try:
+        assert begun.wait(PATIENCE_SECONDS)
         lines = server.ask("POST", "/debug/profile?seconds=0.3").text.splitlines()
         file = server.ask("POST", "/debug/profile?seconds=0.1&format=speedscope").json
     finally:
@@ -107,7 +109,8 @@ def test_a_profile(server: Paged) -> None:
         assert profile["endValue"] == pytest.approx(sum(profile["weights"]))
 
 
-def _work(end: threading.Event) -> None:
+def _work(begun: threading.Event, end: threading.Event) -> None:
+    begun.set()
     while not end.is_set():
         sum(range(1000))
 
@@ -130,13 +133,19 @@ def test_the_heap(server: Paged) -> None:
     end = threading.Event()
     worker = threading.Thread(target=_allocate, args=(end, kept))
     worker.start()
+    traced: dict[str, Any] = {}
+
+    def is_first() -> bool:
+        """It may have had no turn meanwhile."""
+        traced.update(server.ask("POST", "/debug/heap?seconds=0.2&force=yes").json["groups"]["0"])
+        return bool(traced["lines"][0]["file"] == __file__)
+
     try:
-        traced = server.ask("POST", "/debug/heap?seconds=0.2&force=yes").json["groups"]["0"]
+        wait_until(is_first, "what the thread keeps is most of all")
     finally:
         end.set()
         worker.join()
     assert len(traced["lines"]) <= 50
-    assert traced["lines"][0]["file"] == __file__
     assert traced["bytes"] <= traced["peak_bytes"]
 
 

@@ -21,6 +21,7 @@ import pytest
 from tests import costs
 from tests.fifth import choose_fifth
 from tests.figures import Figures
+from tests.patient import make_patient
 from tests.source import ROOT
 from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
@@ -54,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_COSTS] = costs.Costs()
     config.pluginmanager.register(config.stash[_COSTS])
     choose_fifth()
+    make_patient()
     _keep_bytecode()
 
 

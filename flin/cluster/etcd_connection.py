@@ -25,7 +25,8 @@ METADATA: Final = (("hasleader", "true"),)
 """A member that knows no leader of etcd says so at once, and ends its watches."""
 
 CONNECT_SECONDS: Final = 0.5
-"""How long a connection may take to come about, before another member is asked."""
+"""How long a connection may take to come about, before another member is asked: the system answers it, however busy the
+member is."""
 
 RECEIVE_BYTES: Final = 1 << 16
 
@@ -57,6 +58,7 @@ class EtcdConnection:
         plain = socket.create_connection((host, int(port)), min(timeout, CONNECT_SECONDS))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.settimeout(timeout)  # TLS waits for the member, as a call does
             self._socket = plain if certificates is None else _encrypted(plain, certificates, host)
         except BaseException:
             plain.close()

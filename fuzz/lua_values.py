@@ -56,6 +56,9 @@ class _Caller:
     def acl_check(self, arguments: list[bytes]) -> bool:
         return True
 
+    def note_error(self, text: str) -> None:
+        pass
+
     def should_stop(self) -> bool:
         self._asked += 1
         return self._asked > MOST_ASKED

@@ -37,6 +37,38 @@ TOGETHER: Final = [
     "MULTI; SET b 1; DISCARD",
 ]
 
+SCRIPTS: Final = [
+    "return redis.error_reply('MY error')",
+    "return {err='nospace'}",
+    "return {err='-DASH is this'}",
+    "return {err=' '}",
+    "return {err='TWO\\r\\nlines here'}",
+    "return {err='AFIRSTWORDOFTHIRTYCHARACTERSXX is one'}",
+    "return {err='AFIRSTWORDOFTHIRTYONECHARACTERS is none'}",
+    "return {1, {err='IN a list'}, {{err='IN another'}}}",
+    "return redis.pcall('lpush', KEYS[1], 'x')",
+    "return redis.pcall('lpush', KEYS[1], 'x').err",
+    "return {1, redis.pcall('lpush', KEYS[1], 'x')}",
+    "return {err=redis.pcall('lpush', KEYS[1], 'x').err}",
+    "return redis.pcall('set', KEYS[1])",
+    "return redis.pcall('nosuch')",
+    "return redis.pcall('subscribe', 'x')",
+    "redis.pcall('lpush', KEYS[1], 'x'); return 1",
+    "local is_good, e = pcall(redis.call, 'lpush', KEYS[1], 'x'); return e",
+    "error(redis.pcall('lpush', KEYS[1], 'x'))",
+    "error({err='CUSTOM error'})",
+    "error('boom')",
+    "#!lua flags=no-writes\nreturn redis.pcall('set', KEYS[1], 'x')",
+    "no Lua",
+]
+"""Of one key, which holds a text."""
+
+FUNCTIONS: Final = b"""#!lua name=failing
+redis.register_function('returns', function(keys) return redis.error_reply('OF a function') end)
+redis.register_function('fails', function(keys) return redis.call('lpush', keys[1], 'x') end)
+redis.register_function('passes', function(keys) return redis.pcall('lpush', keys[1], 'x') end)
+"""
+
 COUNTED: Final = ("total_error_replies", "total_commands_processed", "keyspace_hits", "keyspace_misses", "errorstat_")
 
 Counts = dict[str, object]
@@ -83,3 +115,9 @@ def test_counts_are_those_of_redis(tmp_path: Path) -> None:
         for text in (*alone, *TOGETHER):
             requests = [request.encode().split(b" ") for request in text.split("; ")]
             assert run(ours, requests) == run(theirs, requests), text
+        for client in (ours, theirs):
+            client.call(b"FUNCTION", b"LOAD", FUNCTIONS)
+        scripts = [[b"EVAL", source.encode(), b"1", b"b"] for source in SCRIPTS]
+        for request in (*scripts, *([b"FCALL", name, b"1", b"b"] for name in (b"returns", b"fails", b"passes"))):
+            for requests in ([request], [[b"MULTI"], request, [b"EXEC"]]):
+                assert run(ours, requests) == run(theirs, requests), requests

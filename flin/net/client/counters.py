@@ -9,8 +9,8 @@ from typing import Final
 COUNTED_PREFIXES: Final = 128
 """A handler's own prefixes are few; a flood of made-up ones must not grow without bound."""
 
-PREFIX_CHARACTERS: Final = 128
-"""What is kept of a prefix: a script may make one of megabytes."""
+PREFIX_CHARACTERS: Final = 31
+"""A first word that is longer is none, as in Redis: a script may make one of megabytes."""
 
 
 @dataclass(slots=True)
@@ -46,5 +46,6 @@ class Counters:
 
 
 def _prefix_of(text: str) -> str:
-    """The first word: INFO shows it on one line."""
-    return re.split("[ \r\n]", text[:PREFIX_CHARACTERS], maxsplit=1)[0]
+    """The first word: INFO shows it on one line. Without another one, ERR."""
+    found = re.match(f"[^ \r\n]{{0,{PREFIX_CHARACTERS - 1}}}(?=[ \r\n])", text)
+    return found[0] if found else "ERR"

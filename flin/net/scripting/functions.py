@@ -321,6 +321,9 @@ class _Loading:
     def acl_check(self, arguments: list[bytes]) -> bool:
         return False
 
+    def note_error(self, text: str) -> None:
+        pass
+
     def should_stop(self) -> bool:
         if time.thread_time_ns() > self._until_ns > 0:
             raise ScriptAborted("FUNCTION LOAD timeout")

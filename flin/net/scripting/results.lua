@@ -58,7 +58,7 @@ local function describe_table(t, depth, shape, values)
   end
   local special = rawget(t, "err")
   if type(special) == "string" then
-    shape[#shape + 1] = "-"
+    shape[#shape + 1] = rawget(t, "ignore_error_stats_update") and "!" or "-" -- "!": redis.pcall's, counted by then
     values[#values + 1] = note(special)
     return
   end

@@ -76,6 +76,9 @@ class Caller(Protocol):
     def acl_check(self, arguments: list[bytes]) -> bool:
         """May the user run this? CommandError if it is no command."""
 
+    def note_error(self, text: str) -> None:
+        """There is an error in what the script returns; without a text if it is a command's."""
+
     def should_stop(self) -> bool:
         """Asked again and again while the script runs. True stops it (`ScriptAborted`), as does an exception."""
 
@@ -194,7 +197,7 @@ class Lua:
                 found = tuple(told) if len(told) > 1 else told[0]
                 if type(found) is tuple and found[0] == _RAISED:
                     raise CommandError("ERR Error registering functions: " + found[1].decode("latin-1"))
-                self._result(chunk, found)
+                self._result(chunk, found, caller)
                 return [self._registration(chunk, self._registered(position + 1)) for position in range(count)]
         except _luajit().LuaMemoryError:
             self._start()
@@ -254,7 +257,7 @@ class Lua:
             else:
                 self._last = keys + arguments
                 found = long(chunk.function, chunk.place, chunk.line, len(keys), len(arguments))
-            return self._result(chunk, found)
+            return self._result(chunk, found, caller)
         except _luajit().LuaMemoryError:
             self._start()
             raise _out_of_memory() from None
@@ -264,7 +267,7 @@ class Lua:
                 self._last, self._has_pages = None, False
             self._caller = None
 
-    def _result(self, chunk: Chunk, found: Any) -> Value:
+    def _result(self, chunk: Chunk, found: Any, caller: Caller) -> Value:
         if self._cause is not None:
             cause, self._cause = self._cause, None
             raise cause
@@ -277,7 +280,7 @@ class Lua:
         if kind == _RAISED:
             raise ScriptError(_raised(chunk, *found[1:]))
         self._has_pages = kind is not None
-        return from_lua(found, self._page)
+        return from_lua(found, self._page, caller.note_error)
 
     def _page(self, start: int) -> tuple[Any, ...]:
         page = self._take(start)

@@ -152,6 +152,7 @@ class ScriptRun:
         "_noted",
         "_number_of_keys",
         "_quick",
+        "_returned_errors",
         "_slots",
         "_step",
         "_until_ns",
@@ -209,6 +210,7 @@ class ScriptRun:
         self._cause: Exception | None = None  # of its abort
         self._error: CommandError | None = None
         self._inner_error = ""  # the newest error of a command
+        self._returned_errors: list[str] = []
         self._value: Value = None
         self._is_alone = False
         self._is_killed = False
@@ -268,6 +270,7 @@ class ScriptRun:
         self._is_alone = True
         self._until_ns = 0
         self._cause = None
+        self._returned_errors.clear()
         self._writes_freely = False
         self._quick = _NO_COMMANDS if self._is_looked_at else self.context.plain
         if self._slots is not None:
@@ -325,7 +328,17 @@ class ScriptRun:
             if self._inner_error and str(self._error).startswith(self._inner_error):
                 services.counters.uncount_error(self._inner_error)  # the reply counts it
             raise self._error
+        if self._returned_errors:
+            self._count_returned()
         return self._value
+
+    def _count_returned(self) -> None:
+        """It has failed as a command, once, and each error that no command has given counts."""
+        command = find(self.request[0])
+        assert command is not None
+        command.failed_calls += 1
+        for text in filter(None, self._returned_errors):
+            self._caller.services.counters.count_error(text)
 
     def _encoded(self) -> LimitError | None:
         """Make the reply now: one that is too large leaves nothing. (Lua has counted its texts alone.)"""
@@ -524,6 +537,9 @@ class ScriptRun:
             self._caller.services.pending.after_step(
                 lambda: logger.log(_LEVELS[level], "a script says: %s", text), len(text)
             )
+
+    def note_error(self, text: str) -> None:
+        self._returned_errors.append(text)
 
     def set_protocol(self, version: int) -> None:
         self.context.speak(version)

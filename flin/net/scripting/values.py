@@ -12,7 +12,8 @@ all else as a kind and what belongs to it, which is never nothing:
 
 A shape is written in prefix form: `*2;$_` is an array of a value and a null. Its letters are in `_SINGLES` and
 `_CONSTANTS`; besides `$` is a text or number, `=` a verbatim text with its format, `*n;` an array, `~n;` a set, and
-`%n;` a map of n pairs. Values beyond the first 4,000 are asked for in pages.
+`%n;` a map of n pairs; `-` is an error, and `!` one of a command, which was counted then. Values beyond
+the first 4,000 are asked for in pages.
 """
 
 from __future__ import annotations
@@ -226,14 +227,17 @@ def _shape3(value: Value, shape: list[bytes], values: list[Any]) -> None:
 # From Lua.
 
 
-def from_lua(described: Any, more: Callable[[int], tuple[Any, ...]]) -> Value:
-    """What a script returned, from what results.lua tells of it. more: the values from this one on, a page."""
+def from_lua(
+    described: Any, more: Callable[[int], tuple[Any, ...]], note_error: Callable[[str], None] = lambda text: None
+) -> Value:
+    """What a script returned, from what results.lua tells of it. more: the values from this one on, a page.
+    note_error: given the text of each error in it, or nothing for one that was counted."""
     if type(described) is not tuple:
         return _plain(described)
     _, shape, count, *values = described
     while len(values) < count:
         values += more(len(values))
-    return _Described(shape, values).value()
+    return _Described(shape, values, note_error).value()
 
 
 def _plain(value: Any) -> Value:
@@ -252,8 +256,9 @@ def _line(text: bytes) -> bytes:
 class _Described:
     """Reads a shape from its begin to its end."""
 
-    def __init__(self, shape: bytes, values: list[Any]) -> None:
+    def __init__(self, shape: bytes, values: list[Any], note_error: Callable[[str], None]) -> None:
         self._shape = shape
+        self._note_error = note_error
         self._at = 0
         self._next: Callable[[], Any] = iter(values).__next__
 
@@ -272,6 +277,10 @@ class _Described:
             return elements if kind == b"*" else Map([(element, None) for element in elements], is_set=True)
         if kind in _CONSTANTS:
             return _CONSTANTS[kind]
+        if kind in (b"-", b"!"):
+            text = self._next().decode("latin-1")
+            self._note_error(text if kind == b"-" else "")
+            return CommandError(text)
         if kind == b"=":
             shown = self._next()
             return Verbatim(self._next(), (shown + b"   ")[:3])
@@ -281,7 +290,6 @@ class _Described:
 _CONSTANTS: Final[dict[bytes, Value]] = {b"_": None, b"T": True, b"F": False, b"1": 1}
 _SINGLES: Final[dict[bytes, Callable[[Any], Value]]] = {
     b"+": lambda text: Reply(b"+" + _line(text) + b"\r\n"),
-    b"-": lambda text: CommandError(text.decode("latin-1")),
     b",": float,
     b"(": lambda text: BigNumber(_line(text)),
 }

@@ -18,6 +18,7 @@ class FakeCaller:
         self.protocols: list[int] = []
         self.stop_after = stop_after
         self.asked = 0
+        self.errors: list[str] = []
         self.replies = replies
 
     def call(self, arguments: list[bytes]) -> Value:
@@ -42,6 +43,9 @@ class FakeCaller:
         if arguments[0] == b"nosuch":
             raise CommandError("ERR Invalid command passed to redis.acl_check_cmd()")
         return arguments[0] != b"denied"
+
+    def note_error(self, text: str) -> None:
+        self.errors.append(text)
 
     def should_stop(self) -> bool:
         self.asked += 1

@@ -20,7 +20,12 @@ from tests.source import ROOT
 from tests.tool import needs_tool
 
 SURFACES = surfaces()
-SLOW_INPUTS = {"commands": 4_000, "config": 1000, "lua_values": 1_500}  # the others: twice as many, in less time
+SLOW_INPUTS = {
+    "checkpoint_copy": 1_500,
+    "commands": 4_000,
+    "config": 1000,
+    "lua_values": 1_500,
+}  # the others: twice as many, in less time
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from flin.cluster.checkpoint_giver import MAX_PIECE_BYTES, checksum
+from flin.cluster.checkpoint_giver import MAX_PIECE_BYTES, checksum, files_of
 from flin.cluster.joining import JoinError
 from flin.cluster.key_value import KeyValueError, Unavailable
 from flin.cluster.replicated_log import RETRY_SECONDS, ReplicatedLog
 from flin.cluster.slot_map import SlotMap
 from flin.engine.disk.file_name import MANIFEST, REPLICA, maybe_parse
 from flin.engine.disk.fs import FileSystem, OsFileSystem, join
-from flin.errors import StorageError
+from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,40 @@ class _Offer:
     copy: str
     index: int
     files: dict[str, int]
+
+
+def decode_offer(address: str, data: bytes) -> _Offer:
+    """The answer to `begin`. ValueError if it is none."""
+    told = _object_in(data)
+    copy, index, files = told.get("copy"), told.get("index"), told.get("files")
+    if type(copy) is not str or type(index) is not int or index < 0 or not isinstance(files, dict):
+        raise ValueError("it does not say which copy it gives")
+    for name, size in files.items():
+        if name != MANIFEST and maybe_parse(name) is None:
+            raise ValueError(f"it names a file {name[:80]!r}, which no database has")
+        if type(size) is not int or size < 0:
+            raise ValueError(f"it says of {name} that its size is {size!r:.20}")
+    if MANIFEST not in files:
+        raise ValueError("there is no manifest among its files")
+    return _Offer(address, copy, index, files)
+
+
+def decode_sum(data: bytes) -> int:
+    """The answer to `sum`. ValueError if it is none."""
+    found = _object_in(data).get("crc")
+    if type(found) is not int:
+        raise ValueError("it does not say a checksum")
+    return found
+
+
+def _object_in(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"its answer is no object: {data[:80]!r}")
+    return found
 
 
 class _DiskError(Exception):
@@ -113,7 +147,7 @@ class CheckpointTransfer:
             for node, address in givers(self._found(), self._group, self._node):
                 try:
                     index = self._take_from(address)
-                except (JoinError, OSError, KeyValueError, ValueError, KeyError, TypeError) as error:
+                except (JoinError, OSError, KeyValueError, CorruptionError, FormatVersionError, ValueError) as error:
                     problems.append(f"{node} ({address}): {error}")
                     continue
                 except _DiskError as error:
@@ -128,14 +162,15 @@ class CheckpointTransfer:
                 logger.warning("this replica %s", problem)
                 since = 0
             told = problem
-            self._pause(PAUSE_SECONDS)
+            if self._pause(PAUSE_SECONDS):
+                break
         return False
 
     # One try.
 
     def _take_from(self, address: str) -> int | None:
         """The number of the last entry in it; None: it is to end. JoinError, OSError, KeyValueError; ValueError,
-        KeyError, TypeError for what makes no sense."""
+        CorruptionError, FormatVersionError for what makes no sense."""
         offer = self._begin(address)
         self._tell(f"takes a copy of {sum(offer.files.values()) >> 20} MiB from {address}")
         self._hold(offer.index + 1)
@@ -145,6 +180,8 @@ class CheckpointTransfer:
         for name in sorted(offer.files, key=lambda each: (each == MANIFEST, each)):
             if not self._take_file(offer, name):
                 return None
+        if files_of(self._fs, self._taken) != offer.files:
+            raise ValueError("its manifest names other files than it has given")
         _on_own_disk(self._install)
         try:
             self._asked(offer, "end")
@@ -154,12 +191,7 @@ class CheckpointTransfer:
 
     def _begin(self, address: str) -> _Offer:
         question = {"what": "begin", "group": self._group, "node": self._node}
-        told = json.loads(self._ask_node(address, question))
-        files = {str(name): int(size) for name, size in dict(told["files"]).items()}
-        for name in files:
-            if name != MANIFEST and maybe_parse(name) is None:
-                raise ValueError(f"it names a file {name[:80]!r}, which no database has")
-        return _Offer(address, str(told["copy"]), int(told["index"]), files)
+        return decode_offer(address, self._ask_node(address, question))
 
     def _prepare(self, offer: _Offer) -> None:
         """Its directory, marked as a replica's before it has anything of one; without files that are of no use."""
@@ -175,7 +207,7 @@ class CheckpointTransfer:
     def _take_file(self, offer: _Offer, name: str) -> bool:
         """What is there of it is gone on with, unless it turns out to be of another file. False: it is to end."""
         path, size = join(self._taken, name), offer.files[name]
-        expected = int(json.loads(self._asked(offer, "sum", file=name))["crc"])
+        expected = decode_sum(self._asked(offer, "sum", file=name))
         for _ in range(2):
             have = _on_own_disk(partial(self._size_of, path, size))
             while have < size:

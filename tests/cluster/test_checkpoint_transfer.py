@@ -281,6 +281,10 @@ def test_what_is_there_of_another_file_does_not_count(scene: Scene) -> None:
         b'{"files": {}, "copy": "a"}',
         b'{"files": {"../x": 3}, "copy": "a", "index": 99}',
         b'{"files": {"MANIFEST": "x"}, "copy": "a", "index": 99}',
+        b'{"files": {"MANIFEST": -1}, "copy": "a", "index": 99}',
+        b'{"files": {}, "copy": "a", "index": 99}',
+        b'{"files": {"MANIFEST": 3}, "copy": "a", "index": 1e999}',
+        b"[" * 100_000,
     ],
 )
 def test_answers_that_make_no_sense(scene: Scene, answer: bytes) -> None:

@@ -104,6 +104,9 @@ def ask(
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         data = response.read(MAX_ANSWER_BYTES)
+    except http.client.RemoteDisconnected as error:
+        why = "" if context is None else ": perhaps it does not accept this node's certificate"
+        raise JoinError(f"{address} closed the connection without an answer{why}") from error
     except http.client.HTTPException as error:
         raise JoinError(f"what answers at {address} does not speak HTTP: {error!r}") from error
     finally:

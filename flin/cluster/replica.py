@@ -494,7 +494,7 @@ def main() -> int:
                 on_ready=lambda: _begin(replica, reports),
                 on_endpoints=store.channels.set_endpoints,
                 on_wait=lambda what: report(reports, Report(waits_for=what)),
-                ask=_asking(place),
+                ask=asking(place),
                 neighbours=Neighbours(
                     board, socket.socket(fileno=assignment.control), place.group, MAX_NODE_MESSAGE_BYTES
                 ),
@@ -538,7 +538,8 @@ def _attend(page: int, replica: Callable[[], Replica]) -> Attend:
     return lambda server, engine: line_attendant(end.dup(), answers)(server, engine)
 
 
-def _asking(place: ReplicaPlace) -> Ask | None:
+def asking(place: ReplicaPlace) -> Ask | None:
+    """How it asks other nodes for a copy; None: it knows no secret, and asks nobody."""
     from flin.cluster.certificates import read_certificates
 
     if not place.secret:

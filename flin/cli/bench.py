@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ stdout, progress to stderr.
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
   flin bench pubsub       the cost of a message to nobody, one or many subscribers, beside redis-server
+  flin bench nodes        what replication on three nodes costs, beside one server that syncs each write
   flin bench transactions the cost of transactions beside plain writes, alone and in threads
   flin bench encryption   the cost of an encrypted database beside a plain one
   flin bench backup       the cost of checkpoints, backups and restores, and what writers notice of them
@@ -74,6 +75,7 @@ def add_parser(commands: Commands) -> None:
     _add_steps(more)
     _add_types(more)
     _add_pubsub(more)
+    _add_nodes(more)
     _add_transactions(more)
     _add_encryption(more)
     _add_backup(more)
@@ -189,6 +191,14 @@ server's own process for each message that somebody gets. Takes about two minute
     examples = "  flin bench pubsub --rounds 5"
     parser = add_command(more, "pubsub", run_pubsub, "the cost of messages to subscribers", details, examples)
     _add_rounds(parser, "few messages, one round: some seconds", 3)
+
+
+def _add_nodes(more: Commands) -> None:
+    details = """\
+Starts three nodes on this machine, with one group and with six, and one server with --sync always, in turn: rates with
+64 and 256 connections, and the processor time of Flin's processes and of etcd's for a request. Takes some minutes."""
+    parser = add_command(more, "nodes", run_nodes, "what replication costs", details, "  flin bench nodes --rounds 5")
+    _add_rounds(parser, "few requests, one round: a minute", 3)
 
 
 def _add_transactions(more: Commands) -> None:
@@ -396,7 +406,7 @@ def run_curves(arguments: argparse.Namespace) -> int:
 
 
 def run_steps(arguments: argparse.Namespace) -> int:
-    from flin.bench import lab, report, steps
+    from flin.bench import lab, steps
     from flin.bench.progress import Progress
 
     operations = _known(_names(arguments.operations), steps.OPERATIONS, "operation")
@@ -405,56 +415,49 @@ def run_steps(arguments: argparse.Namespace) -> int:
         measured = steps.run(made, Progress(number), operations)
     print(steps.table(measured))
     settings = {"keys": lab.KEYS, "value_bytes": lab.VALUE_BYTES, "operations": operations}
-    _write_json(arguments, report.document("steps", settings, [asdict(one) for one in measured]))
     problems = [one.problem for one in measured if one.problem]
-    for problem in problems:
-        _say(problem)
-    return exit_code.PROBLEMS if problems else exit_code.OK
+    return _end(arguments, "steps", settings, [asdict(one) for one in measured], problems)
 
 
 def run_types(arguments: argparse.Namespace) -> int:
-    from flin.bench import report, served, server_process, type_costs
-    from flin.bench.progress import Progress
+    from flin.bench import type_costs
 
-    if not served.is_available():
-        raise UsageError(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)")
-    settings = type_costs.QUICK if arguments.quick else type_costs.Settings()
-    names = [name for name in settings.servers if name not in _names(arguments.without)]
-    settings = replace(
-        settings,
-        servers=_installed(names, server_process.is_installed),
-        rows=_known(_names(arguments.rows), type_costs.ROW_NAMES, "row"),
-        rounds=arguments.rounds or settings.rounds,
-    )
-    with _scratch(arguments) as scratch:
-        result = type_costs.run(settings, scratch, Progress(settings.steps()))
-    print(type_costs.table(settings, result))
-    _write_json(arguments, report.document("types", asdict(settings), result.to_json()))
-    for failure in result.failures:
-        _say(failure)
-    return exit_code.PROBLEMS if result.failures else exit_code.OK
+    rows = _known(_names(arguments.rows), type_costs.ROW_NAMES, "row")
+    return _run_beside_redis(arguments, "types", type_costs, rows=rows)
 
 
 def run_pubsub(arguments: argparse.Namespace) -> int:
-    from flin.bench import pubsub, report, served, server_process
+    from flin.bench import pubsub
+
+    return _run_beside_redis(arguments, "pubsub", pubsub)
+
+
+def _run_beside_redis(arguments: argparse.Namespace, kind: str, measurement: Any, **changes: Any) -> int:
+    from flin.bench import served, server_process
     from flin.bench.progress import Progress
 
     if not served.is_available():
         raise UsageError(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)")
-    settings = pubsub.QUICK if arguments.quick else pubsub.Settings()
+    settings = measurement.QUICK if arguments.quick else measurement.Settings()
     names = [name for name in settings.servers if name not in _names(arguments.without)]
     settings = replace(
         settings,
         servers=_installed(names, server_process.is_installed),
         rounds=arguments.rounds or settings.rounds,
+        **changes,
     )
     with _scratch(arguments) as scratch:
-        result = pubsub.run(settings, scratch, Progress(settings.steps()))
-    print(pubsub.table(settings, result))
-    _write_json(arguments, report.document("pubsub", asdict(settings), result.to_json()))
-    for failure in result.failures:
-        _say(failure)
-    return exit_code.PROBLEMS if result.failures else exit_code.OK
+        result = measurement.run(settings, scratch, Progress(settings.steps()))
+    print(measurement.table(settings, result))
+    return _end(arguments, kind, asdict(settings), result.to_json(), result.failures)
+
+
+def run_nodes(arguments: argparse.Namespace) -> int:
+    from flin.bench import nodes
+
+    if missing := nodes.missing():
+        raise UsageError(missing)
+    return _run_rounds(arguments, "nodes", nodes)
 
 
 def run_transactions(arguments: argparse.Namespace) -> int:
@@ -476,7 +479,6 @@ def run_backup(arguments: argparse.Namespace) -> int:
 
 
 def _run_rounds(arguments: argparse.Namespace, kind: str, measurement: Any, **changes: int | None) -> int:
-    from flin.bench import report
     from flin.bench.progress import Progress
 
     given = {name: value for name, value in {"rounds": arguments.rounds, **changes}.items() if value}
@@ -484,12 +486,20 @@ def _run_rounds(arguments: argparse.Namespace, kind: str, measurement: Any, **ch
     with _scratch(arguments) as scratch:
         result = measurement.run(settings, scratch, Progress(settings.steps()))
     print(measurement.table(result))
-    _write_json(arguments, report.document(kind, asdict(settings), result.to_json()))
-    return exit_code.OK
+    return _end(arguments, kind, asdict(settings), result.to_json(), getattr(result, "failures", ()))
+
+
+def _end(arguments: argparse.Namespace, kind: str, settings: Any, found: Any, failures: Sequence[str] = ()) -> int:
+    from flin.bench import report
+
+    _write_json(arguments, report.document(kind, settings, found))
+    for failure in failures:
+        _say(failure)
+    return exit_code.PROBLEMS if failures else exit_code.OK
 
 
 def run_load(arguments: argparse.Namespace) -> int:
-    from flin.bench import load, report, store
+    from flin.bench import load, store
     from flin.bench.progress import Progress
 
     wanted = _known(_names(arguments.stores), tuple(store.STORES), "store")
@@ -507,14 +517,11 @@ def run_load(arguments: argparse.Namespace) -> int:
     with _scratch(arguments) as scratch:
         results = [load.run(one, scratch, progress) for one in settings]
     print(load.table(results))
-    _write_json(
-        arguments, report.document("load", {"stores": [asdict(one) for one in settings]}, [asdict(r) for r in results])
-    )
-    return exit_code.OK
+    return _end(arguments, "load", {"stores": [asdict(one) for one in settings]}, [asdict(each) for each in results])
 
 
 def run_scale(arguments: argparse.Namespace) -> int:
-    from flin.bench import report, scale, store
+    from flin.bench import scale, store
     from flin.bench.progress import Progress
 
     (name,) = _known([arguments.store], tuple(store.STORES), "store")
@@ -537,8 +544,7 @@ def run_scale(arguments: argparse.Namespace) -> int:
         except scale.OtherRunError as error:
             raise UsageError(str(error)) from None
     print(scale.table(note))
-    _write_json(arguments, report.document("scale", asdict(settings), asdict(note)))
-    return exit_code.OK
+    return _end(arguments, "scale", asdict(settings), asdict(note))
 
 
 @contextmanager

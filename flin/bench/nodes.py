@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -153,8 +154,12 @@ def missing() -> str:
     """What must be installed first; empty: nothing."""
     if shutil.which("etcd") is None:
         return "etcd is not installed (Debian: apt install etcd-server)"
-    if find_spec("grpc") is None or find_spec("redis") is None:
-        return "three nodes need more packages: pip install 'flin[server,cluster,bench]'"
+    if find_spec("redis") is None:
+        return "redis-py is not installed: pip install 'flin[bench]'"
+    try:
+        import_module("flin.cluster.etcd")
+    except ModuleNotFoundError as error:
+        return str(error)
     return "" if served.is_available() else f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)"
 
 

@@ -82,7 +82,7 @@ class Nodes:
         self.network = network
         self.disk = disk
         self.hosts = [LOOPBACK if network is None else network.host(number) for number in range(count)]
-        first = _free_base(groups, count)
+        first = free_base(groups, count)
         self._base = [first + NODE_STEP * number for number in range(count)]
         self.addresses = [*zip(self.hosts, self._base, strict=True)]
         self.machines: list[Machine] = []
@@ -264,7 +264,7 @@ def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:
             yield Replica(group_of(int(first), groups), int(port), place == 0, host)
 
 
-def _free_base(groups: int, count: int) -> int:
+def free_base(groups: int, count: int) -> int:
     """The first node's port, where all that the nodes need is free: for workers, pages and etcds."""
     own = [0, 1, 2, 2 + PORT_STEP, *range(PORT_STEP, PORT_STEP * groups, PORT_STEP)]
     needed = [NODE_STEP * node + port for node in range(count) for port in own]

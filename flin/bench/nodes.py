@@ -55,7 +55,8 @@ class Settings:
     rest_seconds: float = 10.0
     """After the start, which goes on for some seconds when all are ready."""
     idle_seconds: float = 5.0
-    """For so long what the processes take while nobody asks is measured."""
+    """For so long what the processes take while nobody asks is measured, before all loads and after them: the lower
+    one counts, since what a start or a flush takes is not idle."""
     rounds: int = 3
 
     def requests(self, test: str) -> int:
@@ -213,12 +214,8 @@ def _is_spread(nodes: Nodes) -> bool:
 
 def _measure(asked: Asked, settings: Settings, result: Result, progress: Progress) -> None:
     sleep(settings.rest_seconds)
-    before, began = asked.used(), monotonic()
-    sleep(settings.idle_seconds)
-    took = monotonic() - began
-    idle = asked.used().since(before)
-    idle = Used(idle.flin / took, idle.etcd / took)
-    result.idle.setdefault(asked.name, []).append(idle)
+    idle = _idle(asked, settings)
+    loads: list[tuple[str, int, served.Result, Used, float]] = []
     for connections in settings.connections:
         for test in TESTS:
             requests = settings.requests(test)
@@ -227,16 +224,24 @@ def _measure(asked: Asked, settings: Settings, result: Result, progress: Progres
             before, began = asked.used(), monotonic()
             found = asked.load(test, connections, requests, settings.value_bytes)
             sleep(SETTLE_SECONDS)
-            used, took = asked.used().since(before), monotonic() - began
-            measured = Measured(
-                found.rate, found.latencies["p50"], found.latencies["p99"],
-                1e6 * (used.flin - idle.flin * took) / requests, 1e6 * (used.etcd - idle.etcd * took) / requests,
-            )  # fmt: skip
-            result.measured.setdefault((test, connections, asked.name), []).append(measured)
-            progress.step(
-                f"{test.upper()}, {connections} connections, {asked.name}: {measured.rate:,.0f}/s, "
-                f"{measured.flin:.0f} µs of Flin, {measured.etcd:.0f} of etcd"
-            )
+            loads.append((test, connections, found, asked.used().since(before), monotonic() - began))
+            progress.step(f"{test.upper()}, {connections} connections, {asked.name}: {found.rate:,.0f}/s")
+    again = _idle(asked, settings)
+    idle = Used(min(idle.flin, again.flin), min(idle.etcd, again.etcd))
+    result.idle.setdefault(asked.name, []).append(idle)
+    for test, connections, found, used, took in loads:
+        each = 1e6 / settings.requests(test)
+        costs = (used.flin - idle.flin * took) * each, (used.etcd - idle.etcd * took) * each
+        measured = Measured(found.rate, found.latencies["p50"], found.latencies["p99"], *costs)
+        result.measured.setdefault((test, connections, asked.name), []).append(measured)
+
+
+def _idle(asked: Asked, settings: Settings) -> Used:
+    """In a second."""
+    before, began = asked.used(), monotonic()
+    sleep(settings.idle_seconds)
+    used, took = asked.used().since(before), monotonic() - began
+    return Used(used.flin / took, used.etcd / took)
 
 
 def table(result: Result) -> str:

@@ -159,10 +159,10 @@ def problems_of(found: dict[str, Any]) -> list[str]:
     problems += [f"group {each['group']} has no leader" for each in found["groups"] if each["leader"] is None]
     problems += [f"group {group} of {found['asked']} {what}" for group, what in found["waiting"].items()]
     problems += [
-        f"group {each['group']}: {name} has no copy yet; --http {found['nodes'][name]['http']} says what it waits for"
+        f"group {each['group']}: {name}'s replica is not there; --http {found['nodes'][name]['http']} says why"
         for each in found["groups"]
         for name in each["missing"]
-        if name != found["asked"] and name in found["nodes"]
+        if name != found["asked"] and name in found["nodes"] and not found["nodes"][name]["is_away"]
     ]
     if text := forming(len(found["voting"])):
         problems.append(f"{text}: the loss of one node is the loss of all")

@@ -77,7 +77,7 @@ def test_what_somebody_should_look_at() -> None:
         "voting": ["n1"],
         "learning": ["n2"],
         "nodes": {**NODES, "n3": {**NODES["n3"], "is_away": True}},
-        "groups": [{**ANSWER["groups"][0], "leader": None, "missing": ["n1", "n2", "gone"]}],
+        "groups": [{**ANSWER["groups"][0], "leader": None, "missing": ["n1", "n2", "n3", "gone"]}],
         "waiting": {"0": "waits for a copy"},
         "etcd": [{"node": "n1", "error": "no answer"}, {**ANSWER["etcd"][1], "errors": ["NOSPACE"]}],
     }
@@ -85,7 +85,7 @@ def test_what_somebody_should_look_at() -> None:
         "n3 does not show itself",
         "group 0 has no leader",
         "group 0 of n1 waits for a copy",
-        "group 0: n2 has no copy yet; --http h:6381 says what it waits for",
+        "group 0: n2's replica is not there; --http h:6381 says why",
         "forming: 1 of 3, not replicated: the loss of one node is the loss of all",
         "etcd of n1: no answer",
         "etcd of n2: NOSPACE",

@@ -25,9 +25,15 @@ def make_patient() -> None:
     for module in MODULES:
         for each in vars(module).values():
             made_by = inspect.unwrap(vars(each).get("__init__", make_patient)) if isinstance(each, type) else None
-            if isinstance(made_by, FunctionType) and made_by.__defaults__:
-                names = made_by.__code__.co_varnames[: made_by.__code__.co_argcount][-len(made_by.__defaults__) :]
-                made_by.__defaults__ = tuple(
-                    PATIENCE_SECONDS if name == "socket_timeout" and value else value
-                    for name, value in zip(names, made_by.__defaults__, strict=True)
-                )
+            if isinstance(made_by, FunctionType):
+                _change(made_by)
+
+
+def _change(function: FunctionType) -> None:
+    defaults, keywords = function.__defaults__ or (), function.__kwdefaults__ or {}
+    names = function.__code__.co_varnames[: function.__code__.co_argcount][-len(defaults) :]
+    named = dict(zip(names, defaults, strict=False))  # without defaults these are all names, and none is paired
+    if named.get("socket_timeout"):
+        function.__defaults__ = (*(named | {"socket_timeout": PATIENCE_SECONDS}).values(),)
+    if keywords.get("socket_timeout"):
+        keywords["socket_timeout"] = PATIENCE_SECONDS

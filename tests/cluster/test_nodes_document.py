@@ -30,7 +30,8 @@ ETCD = (ROOT / "docs" / "etcd.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str = "") -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for kind, block in found if kind == language]
 
 
 class Document:
@@ -50,7 +51,7 @@ class Document:
         return re.sub(r"\b[689][013]8[0-2]\b", lambda found: self._ports[found[0]], text)
 
     def run(self, line: str) -> str:
-        """What a command prints. Two blanks end it: then it is explained."""
+        """What a command prints, which may fail while leaders change. Two blanks end it: then it is explained."""
         words = shlex.split(self.put(line).partition("  ")[0])
         if words[0] == "flin":
             words = [sys.executable, "-m", *words]
@@ -58,7 +59,6 @@ class Document:
             words += ["--http", self.put("localhost:8080")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
 
@@ -87,9 +87,9 @@ def test_three_terminals(document: Document, monkeypatch: pytest.MonkeyPatch) ->
     write, read, info, status = (each for each in lines if each.startswith(("redis-cli", "flin cluster status")))
     wait_until(lambda: "cluster_nodes_voting:3" in document.run(info), "three vote")
     assert info.endswith("has cluster_nodes_voting:3")
-    wait_until(lambda: "leads" in document.run(status) and "nobody" not in document.run(status), "all groups are led")
-    assert document.run(write) == "OK\n"
-    assert document.run(read) == "hello\n"
+    wait_until(lambda: document.run(status).endswith("all is well\n"), "all groups are led")
+    wait_until(lambda: document.run(write) == "OK\n", "it is written")
+    wait_until(lambda: document.run(read) == "hello\n", "it is read")
 
     names: dict[str, Any] = {}
     for snippet in blocks(NODES, "python"):
@@ -99,7 +99,7 @@ def test_three_terminals(document: Document, monkeypatch: pytest.MonkeyPatch) ->
 
     last = document.machines[2]
     last.kill()
-    document.run(write.replace("greeting", "{greeting}.later"))
+    wait_until(lambda: document.run(write.replace("greeting", "{greeting}.later")) == "OK\n", "others have taken over")
     last.start()
     last.wait_until_ready()
     wait_until(lambda: document.run(read.replace("greeting", "{greeting}.later")) == "hello\n", "it catches up")

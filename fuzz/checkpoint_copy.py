@@ -17,13 +17,13 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import flin.engine
-from flin.cluster import checkpoint_transfer
-from flin.cluster.checkpoint_giver import files_of
-from flin.cluster.checkpoint_transfer import CheckpointTransfer
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.joining import JoinError
 from flin.cluster.keys import Keys, LeaderValue, NodeValue, ReplicasValue
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.replicated_log import ReplicatedLog
+from flin.cluster.log.replicated_log import ReplicatedLog
+from flin.cluster.replica import checkpoint_transfer
+from flin.cluster.replica.checkpoint_giver import files_of
+from flin.cluster.replica.checkpoint_transfer import CheckpointTransfer
 from flin.cluster.slot_map import SlotMap
 from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, REPLICA

@@ -9,8 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from flin.cluster.grpc_headers import WireError, decode_headers, encode_headers
-from flin.cluster.grpc_session import DATA, FIRST_WINDOW, PREFACE, SETTINGS, WINDOW_UPDATE, Ended, GrpcSession, frame
+from flin.cluster.etcd.grpc_headers import WireError, decode_headers, encode_headers
+from flin.cluster.etcd.grpc_session import (
+    DATA,
+    FIRST_WINDOW,
+    PREFACE,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Ended,
+    GrpcSession,
+    frame,
+)
 from fuzz.byte_source import ByteSource
 
 REQUEST: Final = bytes(100_000)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from flin.cluster import log_entry
-from flin.cluster.follower import Follower
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import Keys
-from flin.cluster.leader import INDEX_KEY
-from flin.cluster.log_entry import HEADER_BYTES, MAX_ENTRY_BYTES, Assembler, LogEntry
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.replicated_log import Numbered, ReplicatedLog
+from flin.cluster.log import log_entry
+from flin.cluster.log.follower import Follower
+from flin.cluster.log.leader import INDEX_KEY
+from flin.cluster.log.log_entry import HEADER_BYTES, MAX_ENTRY_BYTES, Assembler, LogEntry
+from flin.cluster.log.replicated_log import Numbered, ReplicatedLog
 from flin.engine.checksum import crc32
 from flin.engine.wal.frames import FRAME_BYTES, FRAME_PUT, FRAME_REST, encode_commit, pack_crc
 from flin.errors import CorruptionError, FormatVersionError

@@ -1,15 +1,15 @@
 """The floors of the house, bottom first: a module imports only from its own floor or below.
 
 Types count: an import for annotations alone also ties two files together in a reader's head. A wing (a folder of the
-engine, or of the server) is one floor. The engine's own folder holds the words, the modules between the wings, and the
-face.
+engine, of the server, or of the cluster) is one floor. The engine's own folder holds the words, the modules between the
+wings, and the face.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from tests.source import ROOT
+from tests.source import module_name, python_files
 
 ENGINE: Final = [
     "reentry checksum",
@@ -101,29 +101,13 @@ ADMIN: Final = [
 """Of flin.admin."""
 
 CLUSTER: Final = [
-    "groups ports choice fleet workers_lock lines keys lease",
-    "key_value placement moves certificates grpc_headers",
-    "memory_key_value takeover grpc_session",
-    "etcd_connection",
-    "etcd_channels",
-    "etcd_watch etcd_maintenance",
-    "etcd etcd_member",
-    "log_entry",
-    "replicated_log",
-    "leader",
-    "follower digest joining node_link",
-    "slot_map assignment group_copies log_bounds comparing checkpoint_giver hub",
-    "log_keeper checkpoint_transfer",
-    "worker worker_process workers_page pulse map_view following presence",
-    "replica_role",
-    "replica",
-    "supervisor forming node_directory node_addresses",
-    "controller own_etcd old_copies",
-    "node_keys node_page node_supervisor",
-    "node",
-    "places strays source_group target_group staging",
-    "copying",
-    "resizing",
+    "etcd/ keys",
+    "workers/",
+    "slot_map joining",
+    "log/",
+    "replica/",
+    "node/",
+    "resize/",
 ]
 """Of flin.cluster."""
 
@@ -137,7 +121,7 @@ def _modules(package: str, name: str) -> list[str]:
     if not name.endswith("/"):
         return [f"{package}.{name}"]
     wing = f"{package}.{name[:-1]}"
-    return [wing, *(f"{wing}.{path.stem}" for path in (ROOT / wing.replace(".", "/")).glob("[!_]*.py"))]
+    return [module_name(path) for path in python_files(wing.replace(".", "/"))]
 
 
 FLOORS: Final = [

@@ -9,7 +9,7 @@ import pytest
 import flin.engine
 from flin.cli.parsing import UsageError
 from flin.cli.serve import check_backup_directory
-from flin.cluster.groups import read_groups
+from flin.cluster.workers.groups import read_groups
 from flin.engine.disk.file_name import UNFINISHED_COPY
 from flin.errors import StorageError
 from flin.net.settings.options import ServerOptions

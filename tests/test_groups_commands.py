@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.cluster.groups import create_groups, read_groups
+from flin.cluster.workers.groups import create_groups, read_groups
 from tests.test_cli import Capture, flip, only, run
 
 
@@ -112,7 +112,7 @@ def test_an_interrupted_resize_is_refused(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flin.cluster.target_group.TargetGroup.end", interrupt)
+    monkeypatch.setattr("flin.cluster.resize.target_group.TargetGroup.end", interrupt)
     new = tmp_path / "new"
     code, output, errors = run(capsys, "resize", plain, new, "--workers", workers)
     assert (code, output) == (130, "")

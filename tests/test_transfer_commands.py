@@ -15,7 +15,7 @@ import pytest
 
 import flin.engine
 from flin.cli.main import main
-from flin.cluster.groups import read_groups
+from flin.cluster.workers.groups import read_groups
 from tests.source import ROOT
 from tests.test_cli import Capture, fingerprint, run
 

@@ -158,7 +158,7 @@ def missing() -> str:
     if find_spec("redis") is None:
         return "redis-py is not installed: pip install 'flin[bench]'"
     try:
-        import_module("flin.cluster.etcd")
+        import_module("flin.cluster.etcd.etcd")
     except ModuleNotFoundError as error:
         return str(error)
     return "" if served.is_available() else f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)"

@@ -26,8 +26,8 @@ from flin.bench.cores import Cost, speedup, zipfian_share
 from flin.bench.processes import cpu_seconds, own_cpu_seconds
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess, free_port, is_free
-from flin.cluster.groups import slots_of
-from flin.cluster.ports import STEP
+from flin.cluster.workers.groups import slots_of
+from flin.cluster.workers.ports import STEP
 from flin.net.cluster.slots import slot_of
 
 WORKERS: Final = 2

@@ -12,9 +12,9 @@ from flin.cli.closed import hint_if_locked, opened
 from flin.cli.each_group import each_group, places_of
 from flin.cli.failure import fail
 from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, positive
-from flin.cluster.group_copies import begin_group_backups
-from flin.cluster.groups import read_groups
-from flin.cluster.places import Place, places_in
+from flin.cluster.resize.places import Place, places_in
+from flin.cluster.workers.group_copies import begin_group_backups
+from flin.cluster.workers.groups import read_groups
 from flin.engine import Backup
 
 SUMMARY = "add a backup of a closed database to a directory of backups"

@@ -14,9 +14,9 @@ from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
 from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key
 from flin.cli.ticker import Ticker
-from flin.cluster.groups import Group
-from flin.cluster.places import Place
-from flin.cluster.strays import Strays
+from flin.cluster.resize.places import Place
+from flin.cluster.resize.strays import Strays
+from flin.cluster.workers.groups import Group
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import ValueFile

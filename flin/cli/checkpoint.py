@@ -9,7 +9,7 @@ from flin.cli import exit_code
 from flin.cli.closed import hint_if_locked, opened
 from flin.cli.each_group import held, places_of
 from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key, new_directory
-from flin.cluster.group_copies import copy_groups
+from flin.cluster.workers.group_copies import copy_groups
 from flin.engine import Checkpoint
 
 SUMMARY = "make a second database of a closed one, at once"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.cluster.joining import JoinError, ask, post
-from flin.cluster.node_directory import SECRET, read_secret
+from flin.cluster.node.node_directory import SECRET, read_secret
 from flin.net.cluster.role import forming
 from flin.net.settings.http_address import parse_http_address
 from flin.net.settings.options import DEFAULT_DIR, ConfigError
@@ -86,7 +86,7 @@ def _told_by_a_node(arguments: argparse.Namespace) -> Any:
 
 def _check(arguments: argparse.Namespace) -> int:
     """PROBLEMS if copies differ, or cannot be compared."""
-    from flin.cluster.comparing import Asked, compared
+    from flin.cluster.replica.comparing import Asked, compared
 
     found = _told_by_a_node(arguments)
     asked = Asked(read_secret(arguments.cluster_secret_file), _context(arguments))
@@ -137,7 +137,7 @@ def _done(arguments: argparse.Namespace, what: str, body: dict[str, Any]) -> Any
 def _certificates(arguments: argparse.Namespace) -> int:
     if not arguments.words:
         raise UsageError("name a directory, and hosts: flin cluster certificates DIR HOST…")
-    from flin.cluster.certificates import make_certificates
+    from flin.cluster.etcd.certificates import make_certificates
 
     directory, *hosts = arguments.words
     made = make_certificates(directory, hosts)
@@ -148,7 +148,7 @@ def _certificates(arguments: argparse.Namespace) -> int:
 def _context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
     if not arguments.cluster_tls:
         return None
-    from flin.cluster.certificates import read_certificates
+    from flin.cluster.etcd.certificates import read_certificates
 
     return read_certificates(arguments.cluster_tls).client_context()
 

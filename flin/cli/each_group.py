@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from flin.cli.failure import report
 from flin.cli.overlay import OverlayFileSystem
 from flin.cli.parsing import database_directory
-from flin.cluster.places import Place, places_in
+from flin.cluster.resize.places import Place, places_in
 from flin.engine.disk.lock import lock_directory
 from flin.engine.options import wall_clock_ms
 from flin.errors import FlinError

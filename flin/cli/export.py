@@ -17,7 +17,7 @@ from flin.cli.overlay import open_unchanged
 from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key
 from flin.cli.peer import add_tls_options, linked, source_address
 from flin.cli.ticker import Ticker
-from flin.cluster.places import Place
+from flin.cluster.resize.places import Place
 from flin.engine.options import wall_clock_ms
 
 if TYPE_CHECKING:

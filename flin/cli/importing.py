@@ -25,8 +25,8 @@ from flin.cli.parsing import (
 )
 from flin.cli.peer import add_tls_options
 from flin.cli.ticker import Ticker
-from flin.cluster.groups import read_groups
-from flin.cluster.staging import Staging
+from flin.cluster.resize.staging import Staging
+from flin.cluster.workers.groups import read_groups
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
 from flin.errors import FlinError

@@ -18,7 +18,7 @@ from flin.cli.each_group import held, places_of
 from flin.cli.failure import fail
 from flin.cli.overlay import open_unchanged
 from flin.cli.parsing import Commands, Parser, UsageError, add_command, add_key_option, maybe_key, positive
-from flin.cluster.places import Place
+from flin.cluster.resize.places import Place
 from flin.engine import Engine
 from flin.engine.slot import slot_of
 

@@ -16,8 +16,8 @@ from flin.cli.closed import opened
 from flin.cli.parsing import UsageError, database_directory, maybe_key, new_directory
 from flin.cli.peer import address_of, linked, source_address
 from flin.cli.ticker import Ticker
-from flin.cluster.groups import read_groups
-from flin.cluster.staging import Staging
+from flin.cluster.resize.staging import Staging
+from flin.cluster.workers.groups import read_groups
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.options import wall_clock_ms

@@ -16,8 +16,8 @@ from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem
 from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, new_directory, positive
 from flin.cli.ticker import Ticker
-from flin.cluster.groups import salvaged_groups, write_groups
-from flin.cluster.places import Place
+from flin.cluster.resize.places import Place
+from flin.cluster.workers.groups import salvaged_groups, write_groups
 from flin.engine import Options
 from flin.engine.disk.file_name import GROUPS, LOCK
 from flin.engine.disk.sealed_files import unlocked

@@ -23,7 +23,7 @@ from flin.cli.parsing import (
     size,
 )
 from flin.cli.ticker import Ticker
-from flin.cluster.places import places_in
+from flin.cluster.resize.places import places_in
 from flin.engine import Engine, Options
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
@@ -98,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     sources = places_of(arguments.directory)
     target = new_directory(arguments.target, os.path.abspath(arguments.directory), "name another one")
     check_room(arguments.directory, [place.directory for place in sources], target)
-    from flin.cluster.resizing import Resizing  # what the server is made of, which the other commands do without
-    from flin.cluster.staging import Staging
+    from flin.cluster.resize.resizing import Resizing  # what the server is made of, which the other commands do without
+    from flin.cluster.resize.staging import Staging
 
     key = maybe_key(arguments.encryption_key_file)
     if arguments.new_key_file and arguments.decrypt:

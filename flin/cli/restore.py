@@ -9,7 +9,7 @@ from flin import engine
 from flin.cli import exit_code
 from flin.cli.backup import backup_places, line_of
 from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key, new_directory, positive
-from flin.cluster.group_copies import copy_groups
+from flin.cluster.workers.group_copies import copy_groups
 
 SUMMARY = "make a database of a backup"
 DETAILS = """\

@@ -13,9 +13,9 @@ from typing import Final
 
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command
-from flin.cluster.choice import Choice, choose
-from flin.cluster.groups import read_groups
-from flin.cluster.node_directory import NODE
+from flin.cluster.node.node_directory import NODE
+from flin.cluster.workers.choice import Choice, choose
+from flin.cluster.workers.groups import read_groups
 from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.file_name import MANIFEST
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         page = page_of(options)
         attend = attendant(page)
     if choice.workers > 1:
-        from flin.cluster.supervisor import supervise
+        from flin.cluster.workers.supervisor import supervise
 
         return supervise(options, page)
     from flin.net.server import serve
@@ -127,7 +127,7 @@ def run_node(options: ServerOptions, check_config: bool) -> int:
     from flin.admin.attendant import page_of
 
     try:
-        from flin.cluster.node import serve_node
+        from flin.cluster.node.node import serve_node
     except ModuleNotFoundError as error:
         raise UsageError(f"a node needs {error.name}, which is not installed: pip install 'flin[cluster]'") from error
     return serve_node(options, page_of(options), remark)

@@ -14,7 +14,7 @@ from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import open_unchanged
 from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key
 from flin.cli.ticker import Ticker
-from flin.cluster.places import Place
+from flin.cluster.resize.places import Place
 from flin.engine import Engine
 
 SUMMARY = "print the figures of a database, changing nothing"

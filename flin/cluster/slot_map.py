@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from typing import Any, Final
 
-from flin.cluster.groups import slots_of
-from flin.cluster.key_value import Event, Pair
+from flin.cluster.etcd.key_value import Event, Pair
 from flin.cluster.keys import (
     ClusterValue,
     Keys,
@@ -24,6 +23,7 @@ from flin.cluster.keys import (
     group_of,
     name_of,
 )
+from flin.cluster.workers.groups import slots_of
 from flin.errors import CorruptionError
 from flin.net.cluster.topology import NOBODY, Node, Topology
 

@@ -46,7 +46,7 @@ def test_what_is_missing_is_told(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_nodes_are_measured(tmp_path: Path) -> None:
     for tool in ("etcd", "redis-benchmark"):
         needs_tool(tool)
-    pytest.importorskip("flin.cluster.etcd")
+    pytest.importorskip("flin.cluster.etcd.etcd")
     settings = replace(
         nodes.QUICK, groups=(2,), connections=(8,), sets=400, gets=400, rest_seconds=0.0, idle_seconds=0.1
     )

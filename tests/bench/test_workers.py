@@ -9,7 +9,7 @@ import pytest
 from flin.bench import workers
 from flin.bench.comparison import OURS, Finding
 from flin.bench.progress import Progress
-from flin.cluster.groups import slots_of
+from flin.cluster.workers.groups import slots_of
 from flin.net.cluster.slots import slot_of
 from tests.tool import needs_tool
 

@@ -40,7 +40,7 @@ def reply_before_commit() -> None:
     """All is taken to be in the log at once, and comes there half a second later."""
     import threading
 
-    from flin.cluster.leader import GroupLog
+    from flin.cluster.log.leader import GroupLog
 
     def append_later(log: GroupLog) -> None:
         time.sleep(0.5)
@@ -55,8 +55,8 @@ def reply_before_commit() -> None:
 
 def no_fence() -> None:
     """An append does not ask who leads; its number must be free still."""
-    from flin.cluster import replicated_log
-    from flin.cluster.key_value import ModRevision
+    from flin.cluster.etcd.key_value import ModRevision
+    from flin.cluster.log import replicated_log
 
     def compare(key: bytes, equals: int) -> ModRevision:
         return ModRevision(key if b"/log/" in key else b"nothing", 0)
@@ -66,8 +66,8 @@ def no_fence() -> None:
 
 def nothing_compared() -> None:
     """An append puts its entries, whoever leads and whatever is there."""
-    from flin.cluster.key_value import Put
-    from flin.cluster.replicated_log import Fence, ReplicatedLog
+    from flin.cluster.etcd.key_value import Put
+    from flin.cluster.log.replicated_log import Fence, ReplicatedLog
 
     def append(log: ReplicatedLog, fence: Fence, number: int, entries: Sequence[bytes], timeout: float) -> None:
         log.store.txn((), [Put(log._key(number + place), data) for place, data in enumerate(entries)], timeout=timeout)
@@ -77,7 +77,7 @@ def nothing_compared() -> None:
 
 def lease_ignored() -> None:
     """Who leads answers, however long ago it renewed its lease."""
-    from flin.cluster.lease import Lease
+    from flin.cluster.replica.lease import Lease
 
     change(Lease, "is_held", lambda lease: lease.until > float("-inf"))
 
@@ -118,7 +118,7 @@ def unknown_is_refused() -> None:
 
 def replies_kept() -> None:
     """Cached replies of a leader outlive its time: when it leads again, they are there."""
-    from flin.cluster.replica import Replica
+    from flin.cluster.replica.replica import Replica
 
     real = Replica._serve
     kept: dict[bytes, bytes] = {}
@@ -136,7 +136,7 @@ def replies_kept() -> None:
 
 def index_too_high() -> None:
     """Tables tell of one entry more than they hold."""
-    from flin.cluster.leader import INDEX_KEY, GroupLog, encode_index
+    from flin.cluster.log.leader import INDEX_KEY, GroupLog, encode_index
     from flin.engine.entry import Entry
 
     def last_words(log: GroupLog) -> Mapping[bytes, Entry]:
@@ -147,7 +147,7 @@ def index_too_high() -> None:
 
 def follower_sweeps() -> None:
     """A replica that follows deletes what has expired, by its own clock."""
-    from flin.cluster.replica import Replica
+    from flin.cluster.replica.replica import Replica
 
     real = Replica._prepare
 

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from flin.cli.overlay import open_unchanged
-from flin.cluster.places import places_in
-from flin.cluster.resizing import OpenUnchanged
+from flin.cluster.resize.places import places_in
+from flin.cluster.resize.resizing import OpenUnchanged
 from flin.engine.disk.fs import FileSystem
 from flin.engine.engine import Engine, store_of
 from flin.engine.slot import slot_of

@@ -11,8 +11,8 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
-from flin.cluster.follower import index_in_tables
-from flin.cluster.memory_key_value import Fate
+from flin.cluster.etcd.memory_key_value import Fate
+from flin.cluster.log.follower import index_in_tables
 from flin.engine.entry import Entry, Range
 from flin.errors import FencedError, ReadOnlyError, StorageError
 from flin.testing import CrashModel, ManualClock

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
-from flin.cluster.digest import digest
-from flin.cluster.follower import Follower, index_in_tables
-from flin.cluster.leader import GroupLog
+from flin.cluster.log.digest import digest
+from flin.cluster.log.follower import Follower, index_in_tables
+from flin.cluster.log.leader import GroupLog
 from flin.engine.engine import Engine, store_of
 from flin.engine.key import USER_END
 from flin.engine.replica import open_replica

@@ -13,8 +13,8 @@ from typing import Any
 
 from flin.admin.endpoints import Extension
 from flin.admin.server import Page
-from flin.cluster.hub import Hub
-from flin.cluster.node_link import PATH
+from flin.cluster.node.hub import Hub
+from flin.cluster.node.node_link import PATH
 from flin.net.cluster.board import Board, new_board
 from flin.net.messages.line import Frames, encode_frame
 from flin.net.settings.options import ServerOptions

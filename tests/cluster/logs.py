@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from queue import Queue
 
-from flin.cluster.key_value import ModRevision, Put
+from flin.cluster.etcd.key_value import ModRevision, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues, MemoryKeyValueStore
 from flin.cluster.keys import Keys
-from flin.cluster.log_entry import LogEntry, encode
-from flin.cluster.memory_key_value import MemoryKeyValues, MemoryKeyValueStore
-from flin.cluster.replicated_log import Fence, Numbered, ReplicatedLog
+from flin.cluster.log.log_entry import LogEntry, encode
+from flin.cluster.log.replicated_log import Fence, Numbered, ReplicatedLog
 from flin.errors import FlinError
 
 TIMEOUT = 20.0

@@ -11,7 +11,7 @@ from flin.bench.server_process import free_port, is_free
 from tests.tool import needs_tool
 
 if TYPE_CHECKING:
-    from flin.cluster.etcd_member import EtcdMember, MemberOptions
+    from flin.cluster.etcd.etcd_member import EtcdMember, MemberOptions
 
 HOST = "127.0.0.1"
 
@@ -27,7 +27,7 @@ def member_options(directory: Path, name: str = "one", **changed: Any) -> Member
     """Of a first member."""
     needs_tool("etcd")
     pytest.importorskip("google.protobuf")
-    from flin.cluster.etcd_member import MemberOptions, peer_url
+    from flin.cluster.etcd.etcd_member import MemberOptions, peer_url
 
     port = changed.pop("peer_port", None) or peer_port()
     url = peer_url(HOST, port, is_encrypted=changed.get("certificates") is not None)
@@ -36,7 +36,7 @@ def member_options(directory: Path, name: str = "one", **changed: Any) -> Member
 
 
 def started(options: MemberOptions) -> EtcdMember:
-    from flin.cluster.etcd_member import EtcdMember
+    from flin.cluster.etcd.etcd_member import EtcdMember
 
     member = EtcdMember(options)
     member.start()

@@ -25,16 +25,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from flin.cluster.controller import Controller
-from flin.cluster.key_value import Delete, ModRevision, Put
+from flin.cluster.etcd.key_value import Delete, ModRevision, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AliveValue, AppliedValue, ClusterValue, Keys, NodeValue, ReplicasValue, group_of, name_of
-from flin.cluster.lease import Lease
-from flin.cluster.log_bounds import GroupLogState, floor_of
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.moves import may_be_removed
-from flin.cluster.presence import Readiness
+from flin.cluster.log.log_bounds import GroupLogState, floor_of
+from flin.cluster.node.controller import Controller
+from flin.cluster.node.moves import may_be_removed
+from flin.cluster.node.presence import Readiness
+from flin.cluster.replica.lease import Lease
+from flin.cluster.replica.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
 from flin.cluster.slot_map import SlotMap, leader_of, map_of
-from flin.cluster.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
 
 KEYS = Keys("simulated")
 RACKS = 5

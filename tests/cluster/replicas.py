@@ -10,14 +10,14 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from flin.cluster.assignment import ReplicaPlace
-from flin.cluster.checkpoint_transfer import Ask
-from flin.cluster.digest import digest
-from flin.cluster.key_value import Put
+from flin.cluster.etcd.key_value import Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.replica import Replica
-from flin.cluster.takeover import Role
+from flin.cluster.log.digest import digest
+from flin.cluster.replica.checkpoint_transfer import Ask
+from flin.cluster.replica.replica import Replica
+from flin.cluster.replica.takeover import Role
+from flin.cluster.workers.assignment import ReplicaPlace
 from flin.engine.engine import store_of
 from flin.net.serve.listeners import BoundSockets
 from flin.net.settings.options import ServerOptions

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf
 
-from flin.cluster.key_value import Get, KeyValueStore, ModRevision, Operation, Outcome, Put
+from flin.cluster.etcd.key_value import Get, KeyValueStore, ModRevision, Operation, Outcome, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, ReplicasValue
-from flin.cluster.lease import Lease
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
+from flin.cluster.replica.lease import Lease
+from flin.cluster.replica.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
 
 KEYS = Keys("simulated")
 GROUP = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster.assignment import (
+from flin.cluster.workers.assignment import (
     Assignment,
     ReplicaPlace,
     Report,
@@ -18,7 +18,7 @@ from flin.cluster.assignment import (
     encode_report,
     shared,
 )
-from flin.cluster.groups import create_groups
+from flin.cluster.workers.groups import create_groups
 from flin.net.cluster.topology import Node
 from flin.net.settings.options import ConfigError, ServerOptions
 

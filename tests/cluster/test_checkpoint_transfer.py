@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from flin.admin.source import AskError
-from flin.cluster import checkpoint_giver, checkpoint_transfer
-from flin.cluster.checkpoint_giver import CheckpointGiver, copy_answer
-from flin.cluster.checkpoint_transfer import CheckpointTransfer, givers
-from flin.cluster.digest import digest
-from flin.cluster.follower import Follower, index_in_tables
 from flin.cluster.joining import JoinError
 from flin.cluster.keys import LeaderValue, NodeValue, ReplicasValue
-from flin.cluster.leader import GroupLog
-from flin.cluster.replicated_log import ReplicatedLog, Truncated
+from flin.cluster.log.digest import digest
+from flin.cluster.log.follower import Follower, index_in_tables
+from flin.cluster.log.leader import GroupLog
+from flin.cluster.log.replicated_log import ReplicatedLog, Truncated
+from flin.cluster.replica import checkpoint_giver, checkpoint_transfer
+from flin.cluster.replica.checkpoint_giver import CheckpointGiver, copy_answer
+from flin.cluster.replica.checkpoint_transfer import CheckpointTransfer, givers
 from flin.cluster.slot_map import SlotMap
 from flin.engine.engine import store_of
 from flin.engine.replica import open_replica

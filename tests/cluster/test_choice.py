@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flin.cluster.choice import Choice, choose
+from flin.cluster.workers.choice import Choice, choose
 
 
 @pytest.mark.parametrize(

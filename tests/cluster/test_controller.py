@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flin.cluster.controller import AWAY_SECONDS, Controller
-from flin.cluster.key_value import Put
+from flin.cluster.etcd.key_value import Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
-from flin.cluster.lease import LEASE_SECONDS
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.node_directory import NodeRecord
-from flin.cluster.node_keys import begin, register
+from flin.cluster.node.controller import AWAY_SECONDS, Controller
+from flin.cluster.node.node_directory import NodeRecord
+from flin.cluster.node.node_keys import begin, register
+from flin.cluster.replica.lease import LEASE_SECONDS
 from flin.cluster.slot_map import LEAVING
 
 KEYS = Keys("c1")

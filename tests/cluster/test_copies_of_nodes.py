@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=40)]
 MORE = """
 if "flin serve, worker" in " ".join(__import__("sys").orig_argv):
     import os, time
-    import flin.cluster.checkpoint_transfer as transfer, flin.cluster.log_bounds as bounds
+    import flin.cluster.replica.checkpoint_transfer as transfer, flin.cluster.log.log_bounds as bounds
     bounds.MAX_UNFLUSHED_BYTES = 1 << 20
     transfer.PIECE_BYTES = 64 << 10
     append = transfer._append
     transfer._append = lambda path, data: (time.sleep(0.1 * os.path.exists("slowly")), append(path, data))
 else:
-    import flin.cluster.log_keeper as keeper
+    import flin.cluster.log.log_keeper as keeper
     keeper.KEEP_SECONDS = 1.0
 """
 """Copies take a dozen seconds if they are to, and what nobody needs of the logs goes soon."""
@@ -52,8 +52,8 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 
 def oldest(nodes: Nodes) -> int:
     """The number of the oldest entry that is kept."""
-    from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.etcd_channels import Access
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd_channels import Access
 
     record = json.loads((nodes.folder / "flin-data" / "node1" / "node.json").read_bytes())
     port = int(next(word for word in nodes.machines[0].words if word.startswith("-raft=")).rpartition(":")[2]) + 100

@@ -12,12 +12,12 @@ import pytest
 
 from flin.admin.endpoints import Extension
 from flin.admin.server import Page
-from flin.cluster.assignment import ReplicaPlace
-from flin.cluster.certificates import make_certificates, read_certificates
-from flin.cluster.checkpoint_transfer import COPY_PATH
+from flin.cluster.etcd.certificates import make_certificates, read_certificates
 from flin.cluster.keys import LeaderValue, NodeValue, ReplicasValue
-from flin.cluster.replica import asking
+from flin.cluster.replica.checkpoint_transfer import COPY_PATH
+from flin.cluster.replica.replica_process import asking
 from flin.cluster.slot_map import SlotMap
+from flin.cluster.workers.assignment import ReplicaPlace
 from flin.net.settings.options import ServerOptions
 from tests.cluster.logs import GROUP
 from tests.cluster.test_checkpoint_transfer import Scene

@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip("google.protobuf")
 
-from flin.cluster import etcd_connection
-from flin.cluster.etcd_channels import Channels, Method, NotSent
-from flin.cluster.etcd_connection import EtcdConnection
-from flin.cluster.etcd_pb2 import CompactionRequest, CompactionResponse
-from flin.cluster.grpc_headers import encode_headers
-from flin.cluster.grpc_session import (
+from flin.cluster.etcd import etcd_connection
+from flin.cluster.etcd.etcd_channels import Channels, Method, NotSent
+from flin.cluster.etcd.etcd_connection import EtcdConnection
+from flin.cluster.etcd.etcd_pb2 import CompactionRequest, CompactionResponse
+from flin.cluster.etcd.grpc_headers import encode_headers
+from flin.cluster.etcd.grpc_session import (
     ACK,
     DATA,
     END_HEADERS,
@@ -29,7 +29,7 @@ from flin.cluster.grpc_session import (
     SETTINGS,
     frame,
 )
-from flin.cluster.key_value import Refused, Unavailable
+from flin.cluster.etcd.key_value import Refused, Unavailable
 
 COMPACT = Method("/etcdserverpb.KV/Compact", CompactionResponse)
 REQUEST = CompactionRequest(revision=7)

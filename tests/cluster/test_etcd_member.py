@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flin.cluster.certificates import CertificatesError, make_certificates, read_certificates
+from flin.cluster.etcd.certificates import CertificatesError, make_certificates, read_certificates
 from flin.testing.process import is_alive, wait_until
 from tests.cluster.members import HOST, member_options, peer_port, started
 
@@ -23,7 +23,7 @@ TIMEOUT = 20.0
 
 def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
     options = member_options(tmp_path, program="no-such-etcd")
-    from flin.cluster.etcd_member import EtcdError, EtcdMember
+    from flin.cluster.etcd.etcd_member import EtcdError, EtcdMember
 
     with pytest.raises(EtcdError, match="apt-get install etcd-server"):
         EtcdMember(options)
@@ -31,8 +31,8 @@ def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = member_options(tmp_path)
-    from flin.cluster import etcd_member
-    from flin.cluster.etcd_member import EtcdError
+    from flin.cluster.etcd import etcd_member
+    from flin.cluster.etcd.etcd_member import EtcdError
 
     monkeypatch.setattr(etcd_member, "TAKEN_SECONDS", 0.0)
     with socket.create_server((HOST, options.client_port)), pytest.raises(EtcdError, match=str(options.client_port)):
@@ -52,10 +52,10 @@ def test_flags_by_version(tmp_path: Path) -> None:
 
 def test_it_comes_back_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = member_options(tmp_path)
-    from flin.cluster import etcd_member
-    from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.etcd_member import EtcdMember
-    from flin.cluster.key_value import Put, Unavailable
+    from flin.cluster.etcd import etcd_member
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd_member import EtcdMember
+    from flin.cluster.etcd.key_value import Put, Unavailable
 
     notes: Queue[str] = Queue()
     member = EtcdMember(options, notes.put)
@@ -95,7 +95,7 @@ def test_one_of_two_waits_for_the_other(tmp_path: Path) -> None:
     options = member_options(tmp_path)
     from dataclasses import replace
 
-    from flin.cluster.etcd_member import EtcdMember, peer_url
+    from flin.cluster.etcd.etcd_member import EtcdMember, peer_url
 
     there = dict(options.cluster) | {"two": peer_url(HOST, peer_port(), is_encrypted=False)}
     member = EtcdMember(replace(options, cluster=there))
@@ -134,11 +134,11 @@ def test_three_members_by_tls(tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     files = make_certificates(tmp_path / "tls", [])
     first = started(member_options(tmp_path, certificates=files))
-    from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.etcd_channels import Access
-    from flin.cluster.etcd_maintenance import EtcdMaintenance
-    from flin.cluster.etcd_member import EtcdMember
-    from flin.cluster.key_value import Put, Unavailable
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd_channels import Access
+    from flin.cluster.etcd.etcd_maintenance import EtcdMaintenance
+    from flin.cluster.etcd.etcd_member import EtcdMember
+    from flin.cluster.etcd.key_value import Put, Unavailable
 
     members: dict[str, Any] = {"one": first}
     store = EtcdKeyValueStore([first.options.client_endpoint], Access(files))
@@ -207,8 +207,8 @@ def test_three_members_by_tls(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_watch_tells_each_change_once_though_its_member_is_killed(tmp_path: Path) -> None:
     member = started(member_options(tmp_path))
-    from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.key_value import Get, ModRevision, Put, Unavailable
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.key_value import Get, ModRevision, Put, Unavailable
 
     store = EtcdKeyValueStore([member.options.client_endpoint])
     told: Queue[Any] = Queue()

@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flin.cluster.groups import create_groups, read_groups
+from flin.cluster.workers.groups import create_groups, read_groups
 from flin.testing.process import PATIENCE_SECONDS, kill, wait_until
 from tests.cluster.served import Serve, key_of
 from tests.net.certificates import Certificates

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from flin.cluster.fleet import (
+from flin.cluster.workers.fleet import (
     ANEW,
     END_SECONDS,
     MAX_DELAY_SECONDS,

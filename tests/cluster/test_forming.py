@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from flin.cluster.forming import (
+from flin.cluster.node.forming import (
     MAX_MEMBERS,
     Add,
     Admitted,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from flin.cluster import leader, log_entry, replicated_log
-from flin.cluster.key_value import ModRevision, Put, Unavailable
-from flin.cluster.leader import INDEX_KEY, GroupLog, encode_index
-from flin.cluster.log_entry import Assembler, LogEntry
-from flin.cluster.replicated_log import FIRST, Fence, ReplicatedLog
+from flin.cluster.etcd.key_value import ModRevision, Put, Unavailable
+from flin.cluster.log import leader, log_entry, replicated_log
+from flin.cluster.log.leader import INDEX_KEY, GroupLog, encode_index
+from flin.cluster.log.log_entry import Assembler, LogEntry
+from flin.cluster.log.replicated_log import FIRST, Fence, ReplicatedLog
 from flin.engine.background.flush_lane import FlushLane
 from flin.engine.entry import Entry
 from flin.engine.tree.store import Store

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flin.engine
-from flin.cluster.groups import Group, create_groups, read_groups, slots_of
+from flin.cluster.workers.groups import Group, create_groups, read_groups, slots_of
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 from flin.net.cluster.slots import SLOTS
 from flin.testing import CrashModel, Fault, SimulatedDisk, every_crash, killed

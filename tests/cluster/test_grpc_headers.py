@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flin.cluster.grpc_headers import STATUS, WireError, decode_headers, encode_headers
+from flin.cluster.etcd.grpc_headers import STATUS, WireError, decode_headers, encode_headers
 
 
 def test_what_is_encoded_is_decoded() -> None:

@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from flin.cluster import grpc_session
-from flin.cluster.grpc_headers import WireError, decode_headers, encode_headers
-from flin.cluster.grpc_session import (
+from flin.cluster.etcd import grpc_session
+from flin.cluster.etcd.grpc_headers import WireError, decode_headers, encode_headers
+from flin.cluster.etcd.grpc_session import (
     ACK,
     CANCEL,
     CONTINUATION,

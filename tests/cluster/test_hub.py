@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from flin.admin.access import Access
-from flin.cluster import node_link
-from flin.cluster.certificates import make_certificates
-from flin.cluster.hub import Hub
-from flin.cluster.node_link import PATH, NodeLink
+from flin.cluster.etcd.certificates import make_certificates
+from flin.cluster.node import node_link
+from flin.cluster.node.hub import Hub
+from flin.cluster.node.node_link import PATH, NodeLink
 from flin.net.messages.line import HEADER, encode_frame
 from flin.net.serve import neighbours
 from tests.cluster.hubs import SECRET, HubNode, linked, soon, until

@@ -9,7 +9,7 @@ from queue import Queue
 
 import pytest
 
-from flin.cluster.key_value import (
+from flin.cluster.etcd.key_value import (
     Compacted,
     Delete,
     Event,
@@ -27,7 +27,7 @@ from flin.cluster.key_value import (
     WatchBatch,
     prefix_end,
 )
-from flin.cluster.memory_key_value import MemoryKeyValues
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from tests.cluster.members import member_options, started
 
 TIMEOUT = 20.0
@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[KeyValueStore]:
 
 def _of_etcd(request: pytest.FixtureRequest) -> KeyValueStore:
     endpoint = request.getfixturevalue("endpoint")
-    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
 
     client = EtcdKeyValueStore([endpoint])
     client.txn((), [Delete(b"\0", b"\xff")], timeout=TIMEOUT)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from flin.cluster import leader
-from flin.cluster.follower import Follower, index_in_tables
-from flin.cluster.leader import INDEX_KEY, decode_index, encode_index
-from flin.cluster.log_entry import MAX_ENTRY_BYTES
-from flin.cluster.memory_key_value import Fate
-from flin.cluster.replicated_log import Numbered
+from flin.cluster.etcd.memory_key_value import Fate
+from flin.cluster.log import leader
+from flin.cluster.log.follower import Follower, index_in_tables
+from flin.cluster.log.leader import INDEX_KEY, decode_index, encode_index
+from flin.cluster.log.log_entry import MAX_ENTRY_BYTES
+from flin.cluster.log.replicated_log import Numbered
 from flin.engine.entry import Entry
 from flin.errors import CorruptionError, FencedError, FormatVersionError, ReadOnlyError, StorageError
 from flin.testing import ManualClock

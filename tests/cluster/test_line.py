@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from flin.cluster.groups import read_groups
+from flin.cluster.workers.groups import read_groups
 from flin.testing.process import PATIENCE_SECONDS, is_alive, kill, wait_until
 from tests.cluster.served import Serve, key_of
 
@@ -96,7 +96,7 @@ def away_for(client: Any) -> tuple[int, list[str], list[int]]:
 
 
 def test_a_worker_that_does_not_end_is_killed(serve: Serve) -> None:
-    served = serve(code="from flin.cluster import fleet\nfleet.END_SECONDS = 0.5")
+    served = serve(code="from flin.cluster.workers import fleet\nfleet.END_SECONDS = 0.5")
     workers = served.workers()
     kill(workers[0], signal.SIGSTOP)  # the first: half a second may be too short for others, too, who come after it
     assert served.end() == 1
@@ -132,7 +132,9 @@ def test_a_group_whose_database_is_gone(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_restarts_leave_nothing_behind(serve: Serve) -> None:
     """No descriptor, and no memory: in the supervisor, and in the worker that lives on."""
-    served = serve(code="from flin.cluster import fleet\nfleet.FIRST_DELAY_SECONDS = fleet.MAX_DELAY_SECONDS = 0.01")
+    served = serve(
+        code="from flin.cluster.workers import fleet\nfleet.FIRST_DELAY_SECONDS = fleet.MAX_DELAY_SECONDS = 0.01"
+    )
 
     def held() -> list[int]:
         return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (served.pid, served.workers()[0])]

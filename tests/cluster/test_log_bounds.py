@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flin.cluster.etcd_maintenance import Status
-from flin.cluster.log_bounds import (
+from flin.cluster.etcd.etcd_maintenance import Status
+from flin.cluster.log.log_bounds import (
     MAX_LOG_BYTES,
     FlushRule,
     GroupLogState,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from flin.cluster.log_entry import (
+from flin.cluster.log.log_entry import (
     HEADER_BYTES,
     MAX_DATA_BYTES,
     MAX_ENTRY_BYTES,

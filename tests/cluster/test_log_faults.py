@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster.key_value import Get, KeyValueError, ModRevision, Put, Unavailable
-from flin.cluster.log_entry import LogEntry, encode
-from flin.cluster.replicated_log import Fence, Numbered, ReplicatedLog
+from flin.cluster.etcd.key_value import Get, KeyValueError, ModRevision, Put, Unavailable
+from flin.cluster.log.log_entry import LogEntry, encode
+from flin.cluster.log.replicated_log import Fence, Numbered, ReplicatedLog
 from flin.errors import FencedError, FlinError
 from flin.testing.cluster.etcds import Etcds
 from flin.testing.cluster.link import Link, Links
@@ -117,7 +117,7 @@ class Reader:
 def test_a_log_whose_links_fail(tmp_path: Path) -> None:
     needs_tool("etcd")
     pytest.importorskip("google.protobuf")
-    from flin.cluster.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
 
     with ExitStack() as held:
         etcds = Etcds(tmp_path, free_ports(6))

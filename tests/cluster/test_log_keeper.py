@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster.etcd_maintenance import Alarm, Member, Status
-from flin.cluster.key_value import Compacted, Delete, KeyValueStore, NoSpace, Put
+from flin.cluster.etcd.etcd_maintenance import Alarm, Member, Status
+from flin.cluster.etcd.key_value import Compacted, Delete, KeyValueStore, NoSpace, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaseValue, ReplicasValue, entry_number_of
-from flin.cluster.log_keeper import LogKeeper
-from flin.cluster.memory_key_value import MemoryKeyValues
+from flin.cluster.log.log_keeper import LogKeeper
 from flin.cluster.slot_map import map_of
 from tests.cluster.members import member_options, started
 
@@ -175,8 +175,8 @@ def test_a_full_etcd_takes_writes_again(tmp_path: Path) -> None:
     """NOSPACE is reached, and left: entries that nobody needs go, and etcd's file becomes small."""
     quota = 24 << 20
     member = started(member_options(tmp_path, quota_bytes=quota))
-    from flin.cluster.etcd import EtcdKeyValueStore
-    from flin.cluster.etcd_maintenance import EtcdMaintenance
+    from flin.cluster.etcd.etcd import EtcdKeyValueStore
+    from flin.cluster.etcd.etcd_maintenance import EtcdMaintenance
 
     store = EtcdKeyValueStore([member.options.client_endpoint])
     keeper = LogKeeper(store, EtcdMaintenance(store.channels), KEYS, quota_bytes=quota)

@@ -8,8 +8,8 @@ from queue import Queue
 
 import pytest
 
-from flin.cluster.key_value import KeyValueError, KeyValueStore, ModRevision, NoSpace, Put, Unavailable, WatchBatch
-from flin.cluster.memory_key_value import Fate, MemoryKeyValues
+from flin.cluster.etcd.key_value import KeyValueError, KeyValueStore, ModRevision, NoSpace, Put, Unavailable, WatchBatch
+from flin.cluster.etcd.memory_key_value import Fate, MemoryKeyValues
 
 TIMEOUT = 20.0
 AT_ONCE = 0.01

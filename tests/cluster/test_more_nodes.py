@@ -27,7 +27,7 @@ GROUPS = 2
 ASK_SECONDS = 0.5
 
 QUICK = """
-import flin.cluster.takeover as takeover
+import flin.cluster.replica.takeover as takeover
 takeover.SETTLED_SECONDS = 2.0
 """
 """Leaders hand over sooner to those that should lead."""
@@ -37,7 +37,7 @@ takeover.SETTLED_SECONDS = 2.0
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     """Three of the six are started."""
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     monkeypatch.chdir(tmp_path)
     made = Nodes(tmp_path, GROUPS, ["-replace-after=6s"], more=QUICK, count=6)
     everybody = [*made.machines]

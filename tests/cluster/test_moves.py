@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from flin.cluster.key_value import Pair, Put
+from flin.cluster.etcd.key_value import Pair, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, Keys, ReplicasValue
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.moves import TAKER_SECONDS, Scene, advanced, begun, may_be_removed
-from flin.cluster.presence import Readiness
-from flin.cluster.takeover import THERE_SECONDS
+from flin.cluster.node.moves import TAKER_SECONDS, Scene, advanced, begun, may_be_removed
+from flin.cluster.node.presence import Readiness
+from flin.cluster.replica.takeover import THERE_SECONDS
 
 KEYS = Keys("c1")
 ABCD = dict.fromkeys("abcd", 0.0)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, decode_answer, decode_request, encode
-from flin.cluster.node_addresses import check_addresses, client_host
-from flin.cluster.node_directory import (
+from flin.cluster.node.node_addresses import check_addresses, client_host
+from flin.cluster.node.node_directory import (
     NODE,
     NodeRecord,
     make_secret,

@@ -66,7 +66,7 @@ class Document:
 def document(tmp_path: Path) -> Iterator[Document]:
     for tool in ("etcd", "redis-cli"):
         needs_tool(tool)
-    pytest.importorskip("flin.cluster.etcd")
+    pytest.importorskip("flin.cluster.etcd.etcd")
     made = Document(tmp_path)
     yield made
     for machine in made.machines:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster.groups import Group
-from flin.cluster.key_value import Put
+from flin.cluster.etcd.key_value import Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaderValue, NodeValue, ReplicasValue
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.old_copies import OldCopies
+from flin.cluster.node.old_copies import OldCopies
+from flin.cluster.workers.groups import Group
 
 KEYS = Keys("c1")
 
@@ -93,7 +93,7 @@ def test_a_change_at_the_last_moment_keeps_it(scene: Scene, monkeypatch: pytest.
 
 def test_an_end_amid_it_leaves_all_or_what_is_removed_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("flin.cluster.old_copies.shutil.rmtree", lambda *_, **__: None)
+        broken.setattr("flin.cluster.node.old_copies.shutil.rmtree", lambda *_, **__: None)
         scene.show(*"bcd")
     assert not scene.directory.exists()
     assert scene.copies.there() == [0, 1], "its files are still there, under another name"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from flin.cluster.keys import ReplicasValue
-from flin.cluster.placement import Standing, placed, standing
+from flin.cluster.node.placement import Standing, placed, standing
 
 
 def names(count: int) -> list[str]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from flin.cluster.controller import Controller
-from flin.cluster.key_value import Put
+from flin.cluster.etcd.key_value import Put
 from flin.cluster.keys import AppliedValue, LeaderValue, ReplicasValue
-from flin.cluster.moves import Scene, advanced
+from flin.cluster.node.controller import Controller
+from flin.cluster.node.moves import Scene, advanced
 from tests.cluster.placement_simulation import KEYS, Node, Seen, World, main, story
 
 
@@ -73,7 +73,7 @@ def test_broken_rules_are_found(broken: object, expected: str, monkeypatch: pyte
         elif isinstance(broken, type) and issubclass(broken, Node):
             world = World(8, 8, seed, node=broken)
         else:
-            monkeypatch.setattr("flin.cluster.controller.advanced", broken)
+            monkeypatch.setattr("flin.cluster.node.controller.advanced", broken)
         story(world, 2, 1)
         if found := [each for each in world.broken if expected in each]:
             break

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from flin.bench.workers import free_ports
-from flin.cluster.ports import STEP, bind_all, planned_ports, turn_away
+from flin.cluster.workers.ports import STEP, bind_all, planned_ports, turn_away
 from flin.net.settings.options import ConfigError, ServerOptions
 
 

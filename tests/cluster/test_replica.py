@@ -14,16 +14,16 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from flin.cluster import pulse, takeover
-from flin.cluster.checkpoint_giver import CheckpointGiver, copy_answer
-from flin.cluster.checkpoint_transfer import Ask
-from flin.cluster.fleet import ANEW
-from flin.cluster.follower import index_in_tables
-from flin.cluster.log_bounds import FlushRule
-from flin.cluster.memory_key_value import Fate
-from flin.cluster.pulse import Pulse
-from flin.cluster.replica import Replica
-from flin.cluster.replicated_log import ReplicatedLog
+from flin.cluster.etcd.memory_key_value import Fate
+from flin.cluster.log.follower import index_in_tables
+from flin.cluster.log.log_bounds import FlushRule
+from flin.cluster.log.replicated_log import ReplicatedLog
+from flin.cluster.replica import pulse, takeover
+from flin.cluster.replica.checkpoint_giver import CheckpointGiver, copy_answer
+from flin.cluster.replica.checkpoint_transfer import Ask
+from flin.cluster.replica.pulse import Pulse
+from flin.cluster.replica.replica import Replica
+from flin.cluster.workers.fleet import ANEW
 from flin.engine.engine import store_of
 from tests.cluster.replicas import GROUP, Group, Member, run
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster import replicated_log
-from flin.cluster.key_value import NoSpace, Put, Unavailable
-from flin.cluster.log_entry import MAX_DATA_BYTES
-from flin.cluster.memory_key_value import Fate
-from flin.cluster.replicated_log import FIRST, MAX_APPENDED, Fence, Following, Numbered, ReplicatedLog, Truncated
+from flin.cluster.etcd.key_value import NoSpace, Put, Unavailable
+from flin.cluster.etcd.memory_key_value import Fate
+from flin.cluster.log import replicated_log
+from flin.cluster.log.log_entry import MAX_DATA_BYTES
+from flin.cluster.log.replicated_log import FIRST, MAX_APPENDED, Fence, Following, Numbered, ReplicatedLog, Truncated
 from flin.errors import CorruptionError, FencedError, FlinError, StorageError
 from tests.cluster.logs import GROUP, KEYS, TIMEOUT, Etcd, Reader, client_of, data
 from tests.cluster.members import member_options, started
@@ -329,7 +329,7 @@ def test_the_largest_entries_in_etcd(tmp_path: Path) -> None:
     """Appends and pages of the most bytes that there may be, by gRPC, past etcd's own limits."""
     member = started(member_options(tmp_path))
     try:
-        from flin.cluster.etcd import EtcdKeyValueStore
+        from flin.cluster.etcd.etcd import EtcdKeyValueStore
 
         store = EtcdKeyValueStore([member.options.client_endpoint])
         log, reader, leader = ReplicatedLog(store, KEYS, GROUP), Reader(), KEYS.leader(GROUP)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import flin.engine
 from flin.cli.overlay import open_unchanged
-from flin.cluster.groups import create_groups, read_groups
-from flin.cluster.places import places_in
-from flin.cluster.resizing import Resizing
-from flin.cluster.staging import Staging
+from flin.cluster.resize.places import places_in
+from flin.cluster.resize.resizing import Resizing
+from flin.cluster.resize.staging import Staging
+from flin.cluster.workers.groups import create_groups, read_groups
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import Entry
 from flin.engine.key import KEYS_END

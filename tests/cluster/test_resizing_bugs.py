@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.cluster.copying import Copying
-from flin.cluster.source_group import SourceGroup
-from flin.cluster.staging import Staging
-from flin.cluster.target_group import TargetGroup
+from flin.cluster.resize.copying import Copying
+from flin.cluster.resize.source_group import SourceGroup
+from flin.cluster.resize.staging import Staging
+from flin.cluster.resize.target_group import TargetGroup
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import join
 from flin.engine.entry import Entry, Expiring
@@ -52,7 +52,7 @@ def _old_version(patch: pytest.MonkeyPatch) -> None:
     def wrong(meta: Meta, *, slot: int, version: int) -> Meta:
         return replace(meta, slot=slot, version=version // 2)
 
-    patch.setattr("flin.cluster.copying.replace", wrong)
+    patch.setattr("flin.cluster.resize.copying.replace", wrong)
 
 
 def _no_last_piece(patch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 import flin.engine
-from flin.cluster.places import places_in
-from flin.cluster.resizing import OpenUnchanged, Resizing
-from flin.cluster.staging import Staging
+from flin.cluster.resize.places import places_in
+from flin.cluster.resize.resizing import OpenUnchanged, Resizing
+from flin.cluster.resize.staging import Staging
 from flin.engine.disk.fs import FileSystem
 from flin.engine.engine import Engine
 from flin.engine.options import Options

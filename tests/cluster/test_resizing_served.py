@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import redis
 
-from flin.cluster.groups import Group, read_groups
+from flin.cluster.workers.groups import Group, read_groups
 from flin.net.cluster.slots import slot_of
 from flin.testing.process import kill
 from tests.cluster.served import Served

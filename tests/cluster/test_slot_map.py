@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flin.cluster.key_value import Event, Pair
+from flin.cluster.etcd.key_value import Event, Pair
 from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
 from flin.cluster.slot_map import SlotMap, changed, client_id, map_of, topology_of
 from flin.errors import CorruptionError

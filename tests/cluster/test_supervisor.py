@@ -14,9 +14,9 @@ import redis
 
 import flin.engine
 from flin.bench.workers import free_ports
-from flin.cluster import supervisor
-from flin.cluster.groups import create_groups, make_databases, read_groups
-from flin.cluster.workers_lock import workers_lock
+from flin.cluster.workers import supervisor
+from flin.cluster.workers.groups import create_groups, make_databases, read_groups
+from flin.cluster.workers.workers_lock import workers_lock
 from flin.engine.options import Options
 from flin.errors import LockedError
 from flin.net.cluster.slots import slot_of

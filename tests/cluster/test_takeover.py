@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flin.cluster.key_value import Outcome, Pair, Put
+from flin.cluster.etcd.key_value import Outcome, Pair, Put
+from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, LeaderValue, ReplicasValue
-from flin.cluster.lease import LEASE_SECONDS, Lease, Vigil
-from flin.cluster.memory_key_value import MemoryKeyValues
-from flin.cluster.takeover import (
+from flin.cluster.replica.lease import LEASE_SECONDS, Lease, Vigil
+from flin.cluster.replica.takeover import (
     RANK_SECONDS,
     SETTLED_SECONDS,
     Kind,

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from flin.cluster.groups import slots_of
-from flin.cluster.lines import Lines
+from flin.cluster.workers.groups import slots_of
+from flin.cluster.workers.lines import Lines
 from flin.net.cluster.board import Board, new_board
 from flin.net.cluster.topology import Node, Topology
 from flin.net.serve.neighbours import Neighbours

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 import flin.engine
-from flin.cluster.groups import read_groups
+from flin.cluster.workers.groups import read_groups
 from flin.engine import Engine
 from flin.engine.engine import store_of
 from flin.testing.process import wait_until

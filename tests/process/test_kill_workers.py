@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 import flin.engine
-from flin.cluster.groups import read_groups
-from flin.cluster.supervisor import wait_for_locks
+from flin.cluster.workers.groups import read_groups
+from flin.cluster.workers.supervisor import wait_for_locks
 from flin.engine.disk.fs import OsFileSystem
 from flin.testing.process import PATIENCE_SECONDS, is_alive, kill
 from tests.cluster.served import Served

@@ -24,7 +24,10 @@ LOOK_SECONDS = 0.2
 
 TRIES = 5
 
-SOON = f"import sys\nsys.path[:0] = {sys.path!r}\nfrom flin.cluster import takeover\ntakeover.SETTLED_SECONDS = 1.0\n"
+SOON = (
+    f"import sys\nsys.path[:0] = {sys.path!r}\n"
+    "from flin.cluster.replica import takeover\ntakeover.SETTLED_SECONDS = 1.0\n"
+)
 """Leaders are where they should be again after a second, not ten. Each test waits for that: a handover closes clients'
 connections, and ends what blocks, whenever it comes."""
 

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=120)]
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ServedNodes]:
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     made = ServedNodes(tmp_path)
     try:
         made.start()

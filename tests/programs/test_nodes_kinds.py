@@ -192,7 +192,7 @@ def transcript(cluster: ServedCluster) -> list[tuple[str, str, list[Any]]]:
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[ServedNodes]:
     needs_tool("etcd")
-    pytest.importorskip("grpc")
+    pytest.importorskip("google.protobuf")
     (tmp_path / "nodes").mkdir()
     made = ServedNodes(tmp_path / "nodes")
     try:

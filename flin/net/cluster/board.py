@@ -1,7 +1,7 @@
 """The board: what the workers of one server know of each other without asking.
 
 A page of memory that their supervisor makes and all of them map. Each column has a place for each worker, and, on a
-node of a cluster, one more for the supervisor, which stands for the other nodes (flin/cluster/hub.py):
+node of a cluster, one more for the supervisor, which stands for the other nodes (flin/cluster/node/hub.py):
 
     beats     8 bytes   milliseconds of the monotonic clock, when its loop ran last: written by the worker
     missed    8 bytes   how many messages it could not pass on, since they were not read: written by the worker

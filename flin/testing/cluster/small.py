@@ -20,10 +20,11 @@ PROGRAM: Final = f"""
 import sys
 sys.path[:0] = {{path!r}}
 if "flin serve, worker" in " ".join(sys.orig_argv):
-    import flin.cluster.log_bounds as bounds
+    import flin.cluster.log.log_bounds as bounds
     bounds.MAX_UNFLUSHED_BYTES = 16 << 10
 elif "serve" in sys.orig_argv:
-    import flin.cluster.etcd_member as member, flin.cluster.log_bounds as bounds, flin.cluster.log_keeper as keeper
+    import flin.cluster.etcd.etcd_member as member
+    import flin.cluster.log.log_bounds as bounds, flin.cluster.log.log_keeper as keeper
     keeper.KEEP_SECONDS, keeper.COMPACTED_AT_LEAST, bounds.MAX_LOG_BYTES = 1.0, 20, 1 << 20
     member.MemberOptions.__init__.__defaults__ = tuple(
         {QUOTA_BYTES} if each == member.QUOTA_BYTES else each for each in member.MemberOptions.__init__.__defaults__

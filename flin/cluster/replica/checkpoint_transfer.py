@@ -1,0 +1,284 @@
+"""A replica that the log cannot complete, since what it needs is no longer kept: it takes a checkpoint of another one.
+
+    NODE/group-03.taken/    the copy while it is made: REPLICA first, then the files of the checkpoint
+    NODE/group-03.old/      what was there before, for a moment
+    NODE/group-03/          the copy, by a rename, once all of it is durable
+
+A follower is asked before the leader. The node says first from which entry on it will need the log, which is kept for
+it from then on. Each file is compared with the giver's by its checksum: so what is there from an earlier try counts,
+even if the giver is another one. A crash at any moment leaves the old replica, none, or the new one. With one of the
+first two it begins again, with the files that are there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from flin.cluster.etcd.key_value import KeyValueError, Unavailable
+from flin.cluster.joining import JoinError
+from flin.cluster.log.replicated_log import RETRY_SECONDS, ReplicatedLog
+from flin.cluster.replica.checkpoint_giver import MAX_PIECE_BYTES, checksum, files_of
+from flin.cluster.slot_map import SlotMap
+from flin.engine.disk.file_name import MANIFEST, REPLICA, maybe_parse
+from flin.engine.disk.fs import FileSystem, OsFileSystem, join
+from flin.errors import CorruptionError, FormatVersionError, StorageError
+
+logger = logging.getLogger(__name__)
+
+COPY_PATH: Final = "/cluster/copy"
+
+PIECE_BYTES: Final = MAX_PIECE_BYTES
+PAUSE_SECONDS: Final = 1.0
+"""Before all are asked again, when nobody could give a copy."""
+
+TELL_AGAIN: Final = 60
+"""After so many vain rounds the log says once more what is waited for: this may go on for days."""
+
+Ask: TypeAlias = Callable[[str, Mapping[str, Any]], bytes]
+"""Asks the node at an address; JoinError if it refuses, OSError if it cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a giver has said."""
+
+    address: str
+    copy: str
+    index: int
+    files: dict[str, int]
+
+
+def decode_offer(address: str, data: bytes) -> _Offer:
+    """The answer to `begin`. ValueError if it is none."""
+    told = _object_in(data)
+    copy, index, files = told.get("copy"), told.get("index"), told.get("files")
+    if type(copy) is not str or type(index) is not int or index < 0 or not isinstance(files, dict):
+        raise ValueError("it does not say which copy it gives")
+    for name, size in files.items():
+        if name != MANIFEST and maybe_parse(name) is None:
+            raise ValueError(f"it names a file {name[:80]!r}, which no database has")
+        if type(size) is not int or size < 0:
+            raise ValueError(f"it says of {name} that its size is {size!r:.20}")
+    if MANIFEST not in files:
+        raise ValueError("there is no manifest among its files")
+    return _Offer(address, copy, index, files)
+
+
+def decode_sum(data: bytes) -> int:
+    """The answer to `sum`. ValueError if it is none."""
+    found = _object_in(data).get("crc")
+    if type(found) is not int:
+        raise ValueError("it does not say a checksum")
+    return found
+
+
+def _object_in(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"its answer is no object: {data[:80]!r}")
+    return found
+
+
+class _DiskError(Exception):
+    """This node's own disk refuses: no other giver would help."""
+
+
+class CheckpointTransfer:
+    """For one replica, in a thread."""
+
+    def __init__(
+        self,
+        directory: str,
+        group: int,
+        node: str,
+        log: ReplicatedLog,
+        ask: Ask,
+        *,
+        found: Callable[[], SlotMap],
+        hold: Callable[[int], None],
+        pause: Callable[[float], bool],
+        tell: Callable[[str], None] = lambda what: None,
+        fs: FileSystem | None = None,
+    ) -> None:
+        """found: the cluster's map. hold: tells that this replica needs the log from this number on; KeyValueError.
+        pause: waits; true: it is to end. tell: given what it does, or waits for."""
+        self._directory = directory
+        self._taken, self._old = f"{directory}.taken", f"{directory}.old"
+        self._group = group
+        self._node = node
+        self._log = log
+        self._ask_node = ask
+        self._found = found
+        self._hold = hold
+        self._pause = pause
+        self._tell = tell
+        self._fs = fs or OsFileSystem()
+
+    def is_needed(self, index: int) -> bool:
+        """Whether the log is kept only from later on than after this entry; once etcd answers."""
+        while True:
+            try:
+                return not self._log.has(index + 1)
+            except Unavailable:
+                if self._pause(RETRY_SECONDS):
+                    return False
+
+    def forget(self) -> None:
+        """What an interrupted try has left is not needed."""
+        for path in (self._taken, self._old):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def take(self) -> bool:
+        """Put a copy in the place of the replica, which nobody has open. False: it is to end. StorageError."""
+        logger.warning("the log begins after what this replica has: it is made anew, from a copy of another one")
+        told, since = "", 0
+        while not self._pause(0):
+            problems = []
+            for node, address in givers(self._found(), self._group, self._node):
+                try:
+                    index = self._take_from(address)
+                except (JoinError, OSError, KeyValueError, CorruptionError, FormatVersionError, ValueError) as error:
+                    problems.append(f"{node} ({address}): {error}")
+                    continue
+                except _DiskError as error:
+                    raise StorageError("copy into", self._taken, error.args[0]) from error
+                if index is None:
+                    return False
+                logger.info("has taken the copy of %s, which ends with entry %d", node, index)
+                return True
+            problem, since = _waiting(problems), since + 1
+            self._tell(problem)
+            if problem != told or since == TELL_AGAIN:
+                logger.warning("this replica %s", problem)
+                since = 0
+            told = problem
+            if self._pause(PAUSE_SECONDS):
+                break
+        return False
+
+    # One try.
+
+    def _take_from(self, address: str) -> int | None:
+        """The number of the last entry in it; None: it is to end. JoinError, OSError, KeyValueError; ValueError,
+        CorruptionError, FormatVersionError for what makes no sense."""
+        offer = self._begin(address)
+        self._tell(f"takes a copy of {sum(offer.files.values()) >> 20} MiB from {address}")
+        self._hold(offer.index + 1)
+        if not self._log.has(offer.index + 1):
+            raise JoinError(f"{address}: its copy ends with entry {offer.index}, and the log begins later", True)
+        _on_own_disk(partial(self._prepare, offer))
+        for name in sorted(offer.files, key=lambda each: (each == MANIFEST, each)):
+            if not self._take_file(offer, name):
+                return None
+        if files_of(self._fs, self._taken) != offer.files:
+            raise ValueError("its manifest names other files than it has given")
+        _on_own_disk(self._install)
+        try:
+            self._asked(offer, "end")
+        except (JoinError, OSError) as error:  # it is removed when its time is over
+            logger.info("%s was not told that its copy was taken: %s", address, error)
+        return offer.index
+
+    def _begin(self, address: str) -> _Offer:
+        question = {"what": "begin", "group": self._group, "node": self._node}
+        return decode_offer(address, self._ask_node(address, question))
+
+    def _prepare(self, offer: _Offer) -> None:
+        """Its directory, marked as a replica's before it has anything of one; without files that are of no use."""
+        fs = self._fs
+        fs.make_directory(self._taken)
+        if REPLICA not in fs.names(self._taken):
+            fs.create(join(self._taken, REPLICA)).close()
+        fs.sync_directory(self._taken)
+        for name in fs.names(self._taken):
+            if name != REPLICA and name not in offer.files:
+                fs.remove(join(self._taken, name))
+
+    def _take_file(self, offer: _Offer, name: str) -> bool:
+        """What is there of it is gone on with, unless it turns out to be of another file. False: it is to end."""
+        path, size = join(self._taken, name), offer.files[name]
+        expected = decode_sum(self._asked(offer, "sum", file=name))
+        for _ in range(2):
+            have = _on_own_disk(partial(self._size_of, path, size))
+            while have < size:
+                if self._pause(0):
+                    return False
+                piece = self._asked(offer, "piece", file=name, offset=have, length=PIECE_BYTES)
+                if not 0 < len(piece) <= size - have:
+                    raise ValueError(f"it gave {len(piece)} bytes of {name} at {have}, of {size}")
+                _on_own_disk(partial(_append, path, piece))
+                have += len(piece)
+            if _on_own_disk(partial(self._checksum, path, size)) == expected:
+                return True
+            _on_own_disk(partial(self._fs.remove, path))
+        raise JoinError(f"{offer.address}: {name} has another checksum here than there, twice", True)
+
+    def _asked(self, offer: _Offer, what: str, **arguments: Any) -> bytes:
+        return self._ask_node(offer.address, {"what": what, "copy": offer.copy, **arguments})
+
+    def _size_of(self, path: str, size: int) -> int:
+        """How much of the file is there; what is longer than it is of another one."""
+        if not os.path.exists(path):
+            self._fs.create(path).close()
+        have = self._fs.file_size(path)
+        if have > size:
+            os.truncate(path, 0)
+            return 0
+        return have
+
+    def _checksum(self, path: str, size: int) -> int:
+        self._fs.sync_file(path)
+        return checksum(self._fs, path, size)
+
+    def _install(self) -> None:
+        parent = os.path.dirname(self._directory)
+        self._fs.sync_directory(self._taken)
+        shutil.rmtree(self._old, ignore_errors=True)
+        if os.path.lexists(self._directory):
+            os.rename(self._directory, self._old)
+        os.rename(self._taken, self._directory)
+        self._fs.sync_directory(parent)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+
+def givers(found: SlotMap, group: int, node: str) -> list[tuple[str, str]]:
+    """Whom to ask, and where: those that follow before the one that leads, which has enough to do."""
+    leader = found.leaders[group].node if group in found.leaders else ""
+    holders = found.replicas[group].nodes if group in found.replicas else ()
+    names = sorted({*holders, leader} - {node, ""}, key=lambda name: (name == leader, name))
+    return [(name, found.nodes[name].http) for name in names if name in found.nodes and found.nodes[name].http]
+
+
+def _waiting(problems: list[str]) -> str:
+    """problems: why each node that has a copy gives none."""
+    if not problems:
+        return (
+            "waits for a copy of the group, since the log no longer goes back far enough, and no other node has one: "
+            "docs/nodes.md says what can be done if the cluster is lost"
+        )
+    reasons = "; ".join(
+        each.partition(";")[0] for each in problems
+    )  # one that waits, too, does not tell its whole list
+    return f"waits for a copy of the group; one of these nodes must give it: {reasons}"
+
+
+def _append(path: str, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+def _on_own_disk(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except OSError as error:
+        raise _DiskError(error) from error

@@ -71,8 +71,8 @@ def fill_up(store: KeyValueStore) -> int:
     try:
         while True:
             fill(store, 0, last + 1, last + 16, 64 << 10)
+            apply(store, 0, last + 16, last + 16, last + 16)  # which may be what finds no room
             last += 16
-            apply(store, 0, last, last, last)
     except NoSpace:
         return last
 

@@ -129,7 +129,7 @@ def run_node(options: ServerOptions, check_config: bool) -> int:
     try:
         from flin.cluster.node.node import serve_node
     except ModuleNotFoundError as error:
-        raise UsageError(f"a node needs {error.name}, which is not installed: pip install 'flin[cluster]'") from error
+        raise UsageError(f"a node needs more packages (no {error.name} here): pip install 'flin[cluster]'") from error
     return serve_node(options, page_of(options), remark)
 
 

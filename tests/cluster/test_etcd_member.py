@@ -32,10 +32,38 @@ def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = member_options(tmp_path)
     from flin.cluster.etcd import etcd_member
-    from flin.cluster.etcd.etcd_member import EtcdError
+    from flin.cluster.etcd.etcd_member import EtcdError, EtcdMember
 
     monkeypatch.setattr(etcd_member, "TAKEN_SECONDS", 0.0)
+    member = EtcdMember(options)
     with socket.create_server((HOST, options.client_port)), pytest.raises(EtcdError, match=str(options.client_port)):
+        member.start()
+    member.stop()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("the member has been permanently removed from the cluster", "remove its directory, and give --join"),
+        ("error validating peerURLs {}: member count is unequal", "give --join, so that it asks again"),
+        ("tocommit(5112) is out of range [lastIndex(1)]. Was the raft log corrupted, truncated, or lost?",
+         "`flin cluster leave` it, remove its directory"),
+        ("something else", "etcd has ended with code 1 after .* something else .* 3"),
+    ],
+)  # fmt: skip
+def test_what_etcd_says_as_it_ends(tmp_path: Path, said: str, told: str) -> None:
+    """More lines follow: traces."""
+    program = tmp_path / "etcd"
+    program.write_text(f"""#!/bin/sh
+[ "$1" = --version ] && exec echo "etcd Version: 3.4.23"
+printf '%s\\n' '{said}' 2 3
+exit 1
+""")
+    program.chmod(0o755)
+    options = member_options(tmp_path, program=str(program))
+    from flin.cluster.etcd.etcd_member import EtcdError
+
+    with pytest.raises(EtcdError, match=told):
         started(options)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +24,8 @@ from flin.cluster.node.node_directory import (
 )
 from flin.errors import CorruptionError, FormatVersionError
 from flin.net.settings.options import ConfigError, ServerOptions
+from tests.cluster.members import HOST, peer_port
+from tests.tool import needs_tool
 
 RECORD = NodeRecord("n1", "c1", 6, 3, "token", (("n1", "http://a:1"), ("n2", "http://b:2")), True, ("http://a:101",))
 
@@ -42,6 +46,52 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
     (tmp_path / NODE).write_text(json.dumps({"flin_node": 2}))
     with pytest.raises(FormatVersionError):
         read_record(str(tmp_path))
+
+
+def test_which_node_a_directory_is_of(tmp_path: Path) -> None:
+    """Whether its etcd was ever started says what a lost one is: nothing yet, or what the others count on."""
+    pytest.importorskip("google.protobuf")
+    from flin.cluster.node.node import known_node
+    from flin.cluster.node.node_keys import ClusterError
+
+    options = ServerOptions(dir=str(tmp_path), node_id="n1", join="a:8080")
+    assert known_node(options) is None
+    write_record(str(tmp_path), RECORD)
+    assert known_node(options) is None, "it asks again: the members may be others by now"
+    assert known_node(replace(options, join="")) == RECORD
+    write_record(str(tmp_path), replace(RECORD, is_joining=False))
+    assert known_node(options) == replace(RECORD, is_joining=False), "it began the cluster"
+    (tmp_path / "group-00").mkdir()
+    with pytest.raises(ClusterError, match=r"etcd, is lost, .* `flin cluster leave n1`, remove .*: flin standalone"):
+        known_node(options)
+    write_record(str(tmp_path), replace(RECORD, members=()))
+    assert known_node(options) == replace(RECORD, members=()), "it never had one"
+    write_record(str(tmp_path), RECORD)
+    (tmp_path / "etcd" / "member" / "wal").mkdir(parents=True)
+    assert known_node(options) == RECORD
+    with pytest.raises(ConfigError, match="is of the node n1, not n2"):
+        known_node(replace(options, node_id="n2"))
+
+
+def test_nobody_is_asked_while_the_ports_of_etcd_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is admitted, and then does not start, keeps all others from joining."""
+    pytest.importorskip("google.protobuf")
+    needs_tool("etcd")
+    from flin.cluster.etcd import etcd_member
+    from flin.cluster.node.node import serve_node
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(etcd_member, "TAKEN_SECONDS", 0.0)
+    port = peer_port()
+    options = ServerOptions(
+        dir=str(tmp_path / "n1"), node_id="n1", raft=f"{HOST}:{port}", http=f"{HOST}:1", join=f"{HOST}:1"
+    )
+    (tmp_path / "n1").mkdir()
+    with (
+        socket.create_server((HOST, port + 100)),
+        pytest.raises(etcd_member.EtcdError, match=f"{port + 100}: .*--raft"),
+    ):
+        serve_node(options, cast("Any", None))
 
 
 def test_the_secret(tmp_path: Path) -> None:

@@ -170,6 +170,32 @@ def resolve(host: str) -> str:
     return str(addresses[0][4][0])
 
 
+def await_ports(address: str, peer_port: int) -> None:
+    """Till nobody listens where a member is to listen. Raises EtcdError."""
+    deadline = time.monotonic() + TAKEN_SECONDS
+    for port in (peer_port, peer_port + CLIENT_PORT_OFFSET):
+        while (problem := _why_not(address, port)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if problem:
+            raise EtcdError(
+                f"etcd cannot listen at {_bracketed(address)}:{port}: {problem}; it takes the port of --raft, and the "
+                f"one {CLIENT_PORT_OFFSET} above"
+            )
+
+
+def _why_not(address: str, port: int) -> str:
+    try:
+        socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether a member in this node's directory was ever started: etcd makes that folder whole, by a rename."""
+    return (directory / "etcd" / "member" / "wal").is_dir()
+
+
 def is_loopback(host: str) -> bool:
     """Nobody else reaches it. Raises EtcdError."""
     return ip_address(resolve(host)).is_loopback
@@ -193,10 +219,23 @@ def find_etcd(program: str = "etcd") -> tuple[str, tuple[int, ...]]:
     return path, version
 
 
-REMOVED: Final = "the member has been permanently removed from the cluster"
-"""What etcd says, among other things, as it ends for that reason."""
-
-REMOVED_TEXT: Final = "this node has left the cluster: remove its directory, and give --join if it is to join again"
+_ADVICE: Final = (
+    (
+        "the member has been permanently removed from the cluster",
+        "this node has left the cluster: remove its directory, and give --join if it is to join again",
+    ),
+    (
+        "error validating peerURLs",
+        "this node was admitted to the cluster, but has left since, or other members came or went before its etcd was "
+        "started: give --join, so that it asks again",
+    ),
+    (
+        "Was the raft log corrupted, truncated, or lost?",
+        "this node's etcd has less on its disk than it had told the others: its data was lost, or is that of a backup. "
+        "At another node `flin cluster leave` it, remove its directory, then let it join again",
+    ),
+)
+"""What etcd says, among other things, as it ends; and what is to be done."""
 
 
 class EtcdMember:
@@ -224,8 +263,7 @@ class EtcdMember:
         """Returns when it answers clients, or after this time: then it waits for others. Raises EtcdError if it has
         ended."""
         self.options.directory.mkdir(parents=True, exist_ok=True)
-        for port in (self.options.peer_port, self.options.client_port):
-            self._await_port(port)
+        await_ports(self.options.listen_address, self.options.peer_port)
         deadline = time.monotonic() + timeout
         self._keeper.start()
         threading.Thread(target=self._bound_log, name="etcd log", daemon=True).start()
@@ -237,19 +275,6 @@ class EtcdMember:
                     raise EtcdError(self._failure)
                 time.sleep(POLL_SECONDS)
         self._is_started = True
-
-    def _await_port(self, port: int) -> None:
-        """Till nobody listens there. Raises EtcdError."""
-        deadline = time.monotonic() + TAKEN_SECONDS
-        while True:
-            try:
-                socket.create_server((self.options.listen_address, port), family=_family(self.options)).close()
-                return
-            except OSError as error:
-                if time.monotonic() >= deadline:
-                    place = f"{_bracketed(self.options.listen_address)}:{port}"
-                    raise EtcdError(f"etcd cannot listen at {place}: {error.strerror}") from error
-            time.sleep(POLL_SECONDS)
 
     def _answers(self, maintenance: EtcdMaintenance) -> bool:
         if self._process is None:
@@ -263,6 +288,8 @@ class EtcdMember:
     def stop(self) -> None:
         """SIGTERM, and SIGKILL if that does not help. May be called again."""
         self._ending.set()
+        if self._keeper.ident is None:  # its ports were taken
+            return
         self._signal(signal.SIGTERM)
         self._keeper.join(STOP_SECONDS)
         self._signal(signal.SIGKILL)
@@ -283,8 +310,7 @@ class EtcdMember:
             if self._ending.is_set():
                 break
             ran = time.monotonic() - began
-            words = self._last_words()
-            text = REMOVED_TEXT if REMOVED in words else f"etcd has ended {ended} after {ran:.1f} s: {words}"
+            text = self._advice() or f"etcd has ended {ended} after {ran:.1f} s: {self._last_words()}"
             if not self._is_started:
                 self._failure = text
                 break
@@ -335,22 +361,23 @@ class EtcdMember:
             os.truncate(self._log, 0)
             self._log_start = 0
 
+    def _advice(self) -> str:
+        """What is to be done, if that is known; else nothing."""
+        said = "\n".join(self._said())
+        return next((advice for sign, advice in _ADVICE if sign in said), "")
+
     def _last_words(self) -> str:
+        return " | ".join(self._said()[-TOLD_LINES:]) or f"it said nothing ({self._log})"
+
+    def _said(self) -> list[str]:
         """What it has said last, since it was started."""
         log = self._log
         try:
             with log.open("rb") as file:
                 file.seek(max(self._log_start, log.stat().st_size - 65536))
-                lines = file.read().decode(errors="replace").splitlines()
+                return file.read().decode(errors="replace").splitlines()
         except OSError as error:
-            return f"{log}: {error.strerror}"
-        if any(REMOVED in line for line in lines):
-            return REMOVED
-        return " | ".join(lines[-TOLD_LINES:]) or f"it said nothing ({log})"
-
-
-def _family(options: MemberOptions) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in options.listen_address else socket.AF_INET
+            return [f"{log}: {error.strerror}"]
 
 
 def _environment() -> dict[str, str]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import flin
-from flin.cluster.etcd.etcd_member import QUOTA_BYTES
+from flin.cluster.etcd.etcd_member import QUOTA_BYTES, has_begun
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, join
 from flin.cluster.keys import Keys, NodeValue
 from flin.cluster.log.log_keeper import KEEP_SECONDS, LogKeeper
@@ -33,6 +33,7 @@ from flin.cluster.node.controller import STEP_SECONDS, Controller
 from flin.cluster.node.hub import Hub
 from flin.cluster.node.node_addresses import check_addresses, client_host
 from flin.cluster.node.node_directory import (
+    NODE,
     WORKERS,
     NodeRecord,
     make_secret,
@@ -54,7 +55,7 @@ from flin.cluster.workers.ports import WorkerSockets, bind_all
 from flin.cluster.workers.supervisor import LOCK_SECONDS, locked
 from flin.cluster.workers.workers_lock import workers_lock
 from flin.cluster.workers.workers_page import WorkersPage
-from flin.engine.disk.file_name import group_name
+from flin.engine.disk.file_name import group_name, is_group_name
 from flin.engine.disk.fs import OsFileSystem
 from flin.net.cluster.board import Board, new_board
 from flin.net.diagnostics import Diagnostics
@@ -152,15 +153,12 @@ def _recorded(
     options: ServerOptions, secret: str, etcd: NodeEtcd, held: ExitStack
 ) -> tuple[NodeRecord, bool, list[WorkerSockets]]:
     """Which node this is, whether it is new, and its ports. If one is taken, that is told before anything is asked."""
-    record = read_record(options.dir)
+    record = known_node(options)
     if record is not None:
-        if record.node != options.node_id:
-            raise ConfigError(f"{options.dir} is of the node {record.node}, not {options.node_id}")
-        if options.join:
-            logger.info("%s belongs to a cluster already: --join has no effect", record.node)
         return record, False, _bound(options, record.groups, held)
-    if os.path.lexists(os.path.join(options.dir, "etcd")):
+    if not os.path.lexists(os.path.join(options.dir, NODE)) and os.path.lexists(os.path.join(options.dir, "etcd")):
         raise ConfigError(f"{options.dir} has an etcd, but does not say whose: move it away, and begin again")
+    etcd.check_ports()
     if not options.join:
         make_secret(secret)
         sockets = _bound(options, options.groups, held)
@@ -184,6 +182,28 @@ def _recorded(
         )
     write_record(options.dir, record)
     return record, True, sockets
+
+
+def known_node(options: ServerOptions) -> NodeRecord | None:
+    """Which node the directory is of. None: it is new, or is to ask once more. ConfigError, ClusterError."""
+    record, directory = read_record(options.dir), Path(options.dir)
+    if record is None:
+        return None
+    if record.node != options.node_id:
+        raise ConfigError(f"{options.dir} is of the node {record.node}, not {options.node_id}")
+    if record.members and not has_begun(directory):
+        if any(is_group_name(each.name) for each in directory.iterdir()):  # it would begin with nothing, and answer
+            raise ClusterError(
+                f"the data of its etcd, {directory / 'etcd'}, is lost, and the other nodes count on it: at one of them "
+                f"`flin cluster leave {record.node}`, remove {options.dir}, then let it join again. If no other node "
+                f"is left: flin standalone {options.dir}"
+            )
+        if record.is_joining and options.join:
+            logger.info("%s was admitted to the cluster, but its etcd was never started: it asks again", record.node)
+            return None
+    if options.join:
+        logger.info("%s belongs to a cluster already: --join has no effect", record.node)
+    return record
 
 
 def _bound(options: ServerOptions, groups: int, held: ExitStack) -> list[WorkerSockets]:

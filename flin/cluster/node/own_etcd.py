@@ -16,7 +16,15 @@ from flin.cluster.etcd.certificates import read_certificates
 from flin.cluster.etcd.etcd import EtcdKeyValueStore
 from flin.cluster.etcd.etcd_channels import FOREIGN_PING_SECONDS, Access
 from flin.cluster.etcd.etcd_maintenance import EtcdMaintenance, Member
-from flin.cluster.etcd.etcd_member import CLIENT_PORT_OFFSET, EtcdMember, MemberOptions, find_etcd, peer_url, resolve
+from flin.cluster.etcd.etcd_member import (
+    CLIENT_PORT_OFFSET,
+    EtcdMember,
+    MemberOptions,
+    await_ports,
+    find_etcd,
+    peer_url,
+    resolve,
+)
 from flin.cluster.etcd.key_value import Delete, KeyValueError, KeyValueStore, Put, Unavailable
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest
 from flin.cluster.keys import JoiningValue, Keys, MembersValue, name_of
@@ -72,6 +80,11 @@ class NodeEtcd:
         if not self.has_member:
             return ""
         return peer_url(self._host, self._port + CLIENT_PORT_OFFSET, is_encrypted=self.certificates is not None)
+
+    def check_ports(self) -> None:
+        """Before others are told of its member: one that does not start keeps all others from joining. EtcdError."""
+        if self.is_own:
+            await_ports(resolve(self._host), self._port)
 
     def start(self, record: NodeRecord) -> EtcdKeyValueStore:
         """The client. Raises EtcdError."""

@@ -12,7 +12,7 @@ from typing import Final
 from tests.source import module_name, python_files
 
 ENGINE: Final = [
-    "reentry checksum",
+    "reentry checksum thread_start",
     "disk/",
     "options entry key slot boundaries buffers replication",
     "table/",

@@ -23,10 +23,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from mmap import mmap
-from threading import Thread
 from types import CodeType, FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from flin.errors import ReentrantCallError
 
@@ -85,25 +83,3 @@ def refuse_reentry(call: str, levels: int = 2) -> None:
     """ReentrantCallError if the caller, a call of this name, runs inside another call of this thread."""
     if is_reentered(levels):
         raise ReentrantCallError(call)
-
-
-_ROOM_BYTES: Final = 4 << 20
-"""The memory that must be free before a thread is started: four times what Python asks of the system at once."""
-
-
-def start_thread(thread: Thread) -> None:
-    """Start it. What a signal handler raises meanwhile comes out as it is. MemoryError if there is hardly any left.
-
-    Thread.start answers any exception by taking the thread out of a table. If the new thread has left that table
-    already, this is a KeyError, and the caller would never see the handler's own (CPython 3.11 to 3.13).
-
-    It also waits for ever if the new thread, on the cached stack of an earlier one, has no memory for its first frame:
-    such a thread ends without a word. So there must be room for more than that."""
-    try:
-        mmap(-1, _ROOM_BYTES).close()
-    except OSError as error:
-        raise MemoryError("no room for a thread") from error
-    try:
-        thread.start()
-    except KeyError as error:
-        raise (error.__context__ or error) from None

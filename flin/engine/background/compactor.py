@@ -45,10 +45,11 @@ from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import join
 from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
-from flin.engine.reentry import holds_lock, is_reentered, start_thread
+from flin.engine.reentry import holds_lock, is_reentered
 from flin.engine.sstable import Table, TableOptions
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.value_files import OpenValueFile
+from flin.engine.thread_start import start_thread
 from flin.engine.tree.store import Store
 from flin.engine.tree.used_keys import has_older_key
 from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, drop_traceback
@@ -510,5 +511,5 @@ class Compactor:
         for _, bell, _ in self._others:
             bell.ring()
         for thread in list(self._threads):
-            if thread.ident is not None and thread is not current_thread():  # None: it could not be started
+            if thread.is_alive() and thread is not current_thread():  # else it ended, or could not be started
                 thread.join()

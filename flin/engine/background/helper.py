@@ -40,6 +40,7 @@ from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_wire import Message
 from flin.engine.disk.descriptor import STANDARD_ERROR, above_standard
 from flin.engine.disk.fs import FileSystem, OsFileSystem
+from flin.engine.thread_start import start_thread
 
 NICE_URGENT_FLUSH: Final = 0
 NICE_FLUSH: Final = 10
@@ -88,7 +89,7 @@ class Helper:
         fs = job_wire.with_keys(self._fs, message)
         with self._lock:
             self._running[job_id] = handle
-        Thread(target=self._work, args=(job_id, handle, fs), daemon=True).start()
+        start_thread(Thread(target=self._work, args=(job_id, handle, fs), daemon=True))
 
     def _cancel(self, job_id: int, unless_half: bool) -> None:
         with self._lock:
@@ -138,8 +139,8 @@ def main() -> NoReturn:
     sys.stdout = sys.stderr  # a stray print must not look like a message
     # Jobs make lists of bytes, no cycles: the collector would only walk through them, again and again.
     gc.disable()
-    Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     try:
+        start_thread(Thread(target=_watch_parent, args=(os.getppid(),), daemon=True))
         Helper(OsFileSystem(), input_fd, output_fd).serve()
     except BaseException:
         # Whatever it was, the process must end here, without waiting for its threads.

@@ -25,7 +25,8 @@ from flin.engine.disk.descriptor import STANDARD_ERROR
 from flin.engine.disk.directory_lock import HeldDirectory
 from flin.engine.disk.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
 from flin.engine.disk.sealed_files import raw_of
-from flin.engine.reentry import holds_lock, start_thread
+from flin.engine.reentry import holds_lock
+from flin.engine.thread_start import start_thread
 from flin.errors import FlinError, HelperDiedError, JobFailedError
 
 CLOSE_SECONDS: Final = 5.0

@@ -9,7 +9,8 @@ from flin.engine.background.job import Job, JobCancelled, JobResult
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
 from flin.engine.disk.fs import FileSystem
-from flin.engine.reentry import holds_lock, start_thread
+from flin.engine.reentry import holds_lock
+from flin.engine.thread_start import start_thread
 from flin.errors import ClosedError, FlinError, JobFailedError
 
 
@@ -48,7 +49,7 @@ class ThreadRunner:
                 has_thread = False
             except BaseException:  # an interrupt, perhaps after the start: no caller will have the handle
                 handle.cancel()
-                if thread.ident is None:
+                if not thread.is_alive():
                     self._running.pop(handle, None)
                 raise
         if not has_thread:

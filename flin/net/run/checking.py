@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import TypeAlias
 
+from flin.engine.thread_start import start_thread
 from flin.errors import FlinError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Checking:
         self._problems: Sequence[str] = ()
         self._error: FlinError | None = None
         # A daemon: the end of the process does not wait for it.
-        Thread(target=self._run, name="flin-check", daemon=True).start()
+        start_thread(Thread(target=self._run, name="flin-check", daemon=True))
 
     @property
     def is_running(self) -> bool:

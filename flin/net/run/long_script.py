@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from flin.engine.thread_start import start_thread
 from flin.errors import CommandError
 from flin.net.client.clients import ServerClosure
 from flin.net.command.command import Flag
@@ -127,7 +128,12 @@ class LongScript:
         now_ms = self._pending.now_ms
         self._pending.clock = lambda: now_ms
         self.job.begin()
-        threading.Thread(target=self._run, args=(self.job, self.wake), name="flin-script", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(self.job, self.wake), name="flin-script", daemon=True)
+        try:
+            start_thread(thread)
+        except (MemoryError, RuntimeError):  # there are too many threads
+            logger.warning("no thread for a long script could be started: nothing else is answered until it has ended")
+            self._run(self.job, self.wake)
 
     def _run(self, job: Job, wake: Callable[[Callable[[], None]], object]) -> None:
         assert self._has_ended is not None

@@ -14,6 +14,7 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from flin.engine.thread_start import start_thread
 from flin.errors import ClosedError, CommandError, FlinError
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ class Saving:
             finally:
                 work.is_running = False
 
-        # A daemon: the end of the process does not wait for a compaction, which loses nothing.
-        self._call_soon(lambda: Thread(target=run, name=name, daemon=True).start())
+        def begin() -> None:
+            try:
+                # A daemon: the end of the process does not wait for a compaction, which loses nothing.
+                start_thread(Thread(target=run, name=name, daemon=True))
+            except (MemoryError, RuntimeError) as error:  # there are too many threads
+                work.is_good = work.is_running = False
+                logger.error("%s failed: no thread could be started: %s", name, error)
+
+        self._call_soon(begin)
         return True

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import pytest
 
 import flin.engine
-from flin.engine import reentry
+from flin.engine import thread_start
 from flin.engine.background import helper_process, helper_runner, job_gate
 from flin.engine.background.helper_process import own_command
 from flin.engine.background.helper_runner import HELLO_SECONDS, HelperRunner
@@ -35,7 +35,6 @@ from flin.engine.background.runner import Runner
 from flin.engine.background.thread_runner import ThreadRunner
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.entry import TOMBSTONE
-from flin.engine.reentry import start_thread
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, JobFailedError, StorageError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
@@ -600,35 +599,6 @@ def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.M
     assert not threads[0].is_alive()
 
 
-def test_an_interrupt_of_a_start_comes_out_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler of a signal raises inside of Thread.start, when the new thread lives already."""
-
-    class TimeoutOfTheProgram(Exception):
-        pass
-
-    living, may_end = threading.Event(), threading.Event()
-
-    def work() -> None:
-        living.set()
-        may_end.wait()
-
-    primitive = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
-    really = getattr(threading, primitive)
-
-    def interrupted(*arguments: Any, **options: Any) -> NoReturn:
-        really(*arguments, **options)
-        living.wait()
-        raise TimeoutOfTheProgram
-
-    thread = threading.Thread(target=work)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading, primitive, interrupted)
-        with pytest.raises(TimeoutOfTheProgram):
-            start_thread(thread)
-    may_end.set()
-    thread.join()
-
-
 def test_no_thread_is_started_without_room(
     tmp_path: Path, open_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -636,7 +606,7 @@ def test_no_thread_is_started_without_room(
     db = open_engine(runner="thread")
     db.put(b"k", b"v")
     with monkeypatch.context() as patch:
-        patch.setattr(reentry, "_ROOM_BYTES", 1 << 60)
+        patch.setattr(thread_start, "_ROOM_BYTES", 1 << 60)
         with pytest.raises(MemoryError):
             db.flush()
         with pytest.raises(MemoryError):

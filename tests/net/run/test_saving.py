@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from flin.errors import CommandError, StorageError
+from flin.net.run import saving as module
 from flin.net.run.saving import Saving
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.net.fake_store import FakeStore
@@ -55,6 +56,21 @@ def test_it_begins_after_the_commit_of_its_tick() -> None:
     assert saving.save.times == 0
     later.pop()()
     wait_until(lambda: saving.save.times == 1, "it ends")
+
+
+def test_one_without_a_thread_says_so(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    saving = Saving(FakeStore(), lambda: None, at_once)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "start_thread", refuse)
+        assert saving.begin_save()
+    assert not saving.save.is_running
+    assert not saving.save.is_good
+    assert "no thread could be started" in caplog.text
+    assert saving.begin_save(), "the next one may"
+    wait_until(lambda: saving.save.is_good, "it ends")
 
 
 def test_one_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:

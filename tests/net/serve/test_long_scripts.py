@@ -14,6 +14,7 @@ import pytest
 
 from flin.errors import StorageError
 from flin.net.command.registry import find
+from flin.net.run import long_script
 from flin.net.scripting import script_run
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.blocking import bulk_pair, eventually
@@ -99,6 +100,18 @@ def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock
             yield scene
         finally:
             scene.close()
+
+
+def test_without_a_thread_it_runs_on_the_loop(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(long_script, "start_thread", refuse)
+    client = scene.new()
+    client.send([[b"EVAL", WRITES, b"0"]])
+    assert client.read().data == b"$1\r\n1\r\n"
+    assert scene.ask(client, "LRANGE q 0 -1", "EXISTS a") == [b"*1\r\n$1\r\nx\r\n", b":1\r\n"]
+    assert not scene.runs.is_set()
 
 
 def test_what_touches_no_database_is_served_beside_it(scene: Scene) -> None:

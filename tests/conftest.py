@@ -22,6 +22,7 @@ from tests import costs
 from tests.fifth import choose_fifth
 from tests.figures import Figures
 from tests.patient import make_patient
+from tests.ports import share_ports
 from tests.source import ROOT
 from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
@@ -30,6 +31,9 @@ from tests.tool import needs_tool as find_tool
 # Half of hypothesis's own number of examples: what a bug needs to be found is rarely seen first in the second half.
 hypothesis.settings.register_profile("flin", max_examples=50, deadline=None, print_blob=True, derandomize=in_ci())
 hypothesis.settings.load_profile("flin")
+
+
+share_ports()
 
 
 @pytest.fixture(scope="session")

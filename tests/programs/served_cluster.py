@@ -47,11 +47,14 @@ def run_tasks(use: Coroutine[Any, Any, None]) -> None:
 class ServedCluster:
     """So many nodes, each with its share of the slots. `options` are flin's; a password is also redis-server's."""
 
-    def __init__(self, folder: Path, nodes: int, *options: str, password: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, nodes: int, *options: str, password: str | None = None, port: int | None = None
+    ) -> None:
+        """port: the first one's, if it is chosen already."""
         self.folder = folder
         self.password = password
         self.is_redis = os.environ.get("FLIN_PROGRAMS_SERVER") == "redis-server"
-        self.ports = free_ports(nodes)
+        self.ports = free_ports(nodes) if port is None else [port + PORT_STEP * node for node in range(nodes)]
         self.port = self.ports[0]
         self.url = f"redis://127.0.0.1:{self.port}"
         self.may_fail = set(ASKED_FOR)

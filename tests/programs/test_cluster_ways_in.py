@@ -131,9 +131,9 @@ def test_tls(tmp_path: Path, node_modules: Path) -> None:
     from tests.programs.conftest import node_runner
 
     certificates = Certificates(tmp_path)
-    tls_port = free_ports(2)[0]
+    plain_port, _, tls_port, _ = free_ports(4)
     words = certificates.words(tls_port=str(tls_port), tls_auth_clients="yes", tls_ca_cert_file=str(certificates.ca))
-    cluster = ServedCluster(tmp_path, 2, *words)
+    cluster = ServedCluster(tmp_path, 2, *words, port=plain_port)
     if cluster.is_redis:
         pytest.skip("redis-server is started without these options")
     trusted: dict[str, Any] = {

@@ -17,7 +17,7 @@ from flin.testing.cluster.machine import Machine, leads_etcd
 from flin.testing.cluster.network import Network
 from flin.testing.cluster.small import SmallDisk
 from flin.testing.cluster.wall_clock import WallClock
-from flin.testing.process import HangError, wait_until
+from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
 from flin.testing.server import PORTS
 
 NODES: Final = 3
@@ -29,11 +29,12 @@ PORT_STEP: Final = 100
 NODE_STEP: Final = 10
 """Between two nodes' first ports: their others lie between."""
 
+ETCD_PORTS: Final = range(3, 3 + 2 * MEMBERS)
+"""Those of an etcd that is there already, after the first node's first ones. Chosen for itself, one in a hundred times
+it would have one of theirs."""
+
 FORMING_SECONDS: Final = 180.0
 """Three etcds and eighteen workers on two cores that others use too."""
-
-EQUAL_SECONDS: Final = 60.0
-"""A follower that has just begun lists the log first."""
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -75,14 +76,14 @@ class Nodes:
         self.groups = groups
         self._copies = min(count, NODES)
         self.clocks = [WallClock(folder / f"clock{number + 1}", more) for number in range(count)]
-        self.etcds = None if links is None else Etcds(folder, free_ports(2 * MEMBERS))
+        first = free_base(groups, count)
+        self.etcds = None if links is None else Etcds(folder, [first + port for port in ETCD_PORTS])
         self.links = (
             [] if self.etcds is None or links is None else [links.add(self.etcds.targets) for _ in range(count)]
         )
         self.network = network
         self.disk = disk
         self.hosts = [LOOPBACK if network is None else network.host(number) for number in range(count)]
-        first = free_base(groups, count)
         self._base = [first + NODE_STEP * number for number in range(count)]
         self.addresses = [*zip(self.hosts, self._base, strict=True)]
         self.machines: list[Machine] = []
@@ -193,7 +194,7 @@ class Nodes:
         for key in keys:
             by_group.setdefault(group_of(slot_of(key), self.groups), []).append(key)
         for group, own in by_group.items():
-            deadline = monotonic() + EQUAL_SECONDS
+            deadline = monotonic() + PATIENCE_SECONDS
             while differing := self._differing(group, own):
                 if monotonic() > deadline:
                     raise HangError(f"the replicas of group {group} differ: {differing}")
@@ -265,9 +266,9 @@ def _replicas(ranges: Any, groups: int) -> Iterator[Replica]:
 
 
 def free_base(groups: int, count: int) -> int:
-    """The first node's port, where all that the nodes need is free: for workers, pages and etcds."""
+    """The first node's port, where all that the nodes need is free: for workers, pages, their etcds and another."""
     own = [0, 1, 2, 2 + PORT_STEP, *range(PORT_STEP, PORT_STEP * groups, PORT_STEP)]
-    needed = [NODE_STEP * node + port for node in range(count) for port in own]
+    needed = [*ETCD_PORTS, *(NODE_STEP * node + port for node in range(count) for port in own)]
     for base in random.sample(range(PORTS[0], PORTS[-1] - max(needed)), 500):
         if all(_is_free(base + port) for port in needed):
             return base

@@ -46,7 +46,8 @@ PATIENT_LANES: Final = 4
 """Except in `always`, the clients of lanes from this one on send one commit at a time: a server runs what many of them
 send together."""
 
-START_SECONDS: Final = 60.0
+END_SECONDS: Final = 10.0
+"""A server that was killed closes its connections before it has ended: for so long it may be without a turn."""
 
 
 class Load(ABC):
@@ -94,7 +95,7 @@ class Load(ABC):
 
     def wait_until_open(self) -> None:
         """Wait until the process answers, and begin the load."""
-        wait_until(lambda: self._is_gone() or self.is_open(), "it opens", START_SECONDS)
+        wait_until(lambda: self._is_gone() or self.is_open(), "it opens")
         self._check_alive()
         self.opened_at = time.monotonic()
         self._begin = self.answered()
@@ -290,10 +291,12 @@ class ServedLoad(Load):
         try:
             drive(port, lane)
         except (OSError, EOFError):
-            if self._victim is not None and self._victim.poll() is None and not self._is_ending:
-                time.sleep(0.2)  # it was killed just now, unless it lives
-                if self._victim.poll() is None and process.is_alive(self._victim.pid):
+            until = time.monotonic() + END_SECONDS
+            while not self._is_ending and self._victim is not None and process.is_alive(self._victim.pid):
+                if time.monotonic() > until:
                     self._problems.append(f"lane {lane}: the server closed the connection")
+                    break
+                time.sleep(process.POLL_SECONDS)
         except Exception as error:  # the outermost frame of a thread: it must not get lost
             self._problems.append(f"lane {lane}: {type(error).__name__}: {error}")
 

@@ -134,7 +134,7 @@ def test_a_store_does_what_the_rows_need(name: str, tmp_path: Path) -> None:
 
 def test_a_measurement_runs_in_a_child(tmp_path: Path) -> None:
     task = Task("flin", str(tmp_path / "db"), "fillrandom", 300, 20, 64 << 20, True)
-    outcome = run_in_child(task, timeout=60)
+    outcome = run_in_child(task, timeout=PATIENCE_SECONDS)
     assert outcome.operations == 300
     assert outcome.rate > 0
     assert outcome.latencies is not None
@@ -146,7 +146,9 @@ def test_a_measurement_runs_in_a_child(tmp_path: Path) -> None:
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ChildError, match="flin fillrandom: "):
-        run_in_child(Task("flin", str(tmp_path / "file"), "fillrandom", 10, 20, 64 << 20, False), timeout=60)
+        run_in_child(
+            Task("flin", str(tmp_path / "file"), "fillrandom", 10, 20, 64 << 20, False), timeout=PATIENCE_SECONDS
+        )
 
 
 def test_rows_are_compared_in_turn(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from flin.cluster.keys import Keys
 from flin.cluster.log.log_entry import LogEntry, encode
 from flin.cluster.log.replicated_log import Fence, Numbered, ReplicatedLog
 from flin.errors import FlinError
+from flin.testing.process import PATIENCE_SECONDS
 
-TIMEOUT = 20.0
+TIMEOUT = PATIENCE_SECONDS
 GROUP = 3
 KEYS = Keys("test")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flin.bench.server_process import free_port, is_free
+from flin.testing.process import PATIENCE_SECONDS
 from tests.tool import needs_tool
 
 if TYPE_CHECKING:
@@ -39,5 +40,5 @@ def started(options: MemberOptions) -> EtcdMember:
     from flin.cluster.etcd.etcd_member import EtcdMember
 
     member = EtcdMember(options)
-    member.start()
+    member.start(PATIENCE_SECONDS)
     return member

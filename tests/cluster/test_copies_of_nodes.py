@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,26 +16,36 @@ import redis
 from flin.cli.main import main
 from flin.cluster.joining import ask
 from flin.cluster.keys import Keys, entry_number_of
+from flin.testing.cluster.faults import Scene
 from flin.testing.cluster.nodes import Nodes
-from flin.testing.process import wait_until
+from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.cluster.test_nodes import client, http_of
 from tests.tool import needs_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(seconds=40)]
 
-MORE = """
+ENOUGH = 1_000_000
+"""Bytes of a copy, of some eight million."""
+
+MORE = f"""
+ENOUGH = {ENOUGH}
 if "flin serve, worker" in " ".join(__import__("sys").orig_argv):
     import os, time
     import flin.cluster.replica.checkpoint_transfer as transfer, flin.cluster.log.log_bounds as bounds
     bounds.MAX_UNFLUSHED_BYTES = 1 << 20
     transfer.PIECE_BYTES = 64 << 10
     append = transfer._append
-    transfer._append = lambda path, data: (time.sleep(0.1 * os.path.exists("slowly")), append(path, data))
+    def append_slowly(path, data):
+        taken = os.path.dirname(path)
+        if os.path.exists("slowly") and sum(each.stat().st_size for each in os.scandir(taken)) > ENOUGH:
+            time.sleep(1)
+        append(path, data)
+    transfer._append = append_slowly
 else:
     import flin.cluster.log.log_keeper as keeper
     keeper.KEEP_SECONDS = 1.0
 """
-"""Copies take a dozen seconds if they are to, and what nobody needs of the logs goes soon."""
+"""Copies take minutes from that size on if they are to, and what nobody needs of the logs goes soon."""
 
 VALUES = 400
 VALUE_BYTES = 20_000
@@ -59,7 +70,7 @@ def oldest(nodes: Nodes) -> int:
     port = int(next(word for word in nodes.machines[0].words if word.startswith("-raft=")).rpartition(":")[2]) + 100
     store = EtcdKeyValueStore((f"http://127.0.0.1:{port}",), Access())
     try:
-        found = store.get(*Keys(record["cluster"]).log(0), limit=1, timeout=5)
+        found = store.get(*Keys(record["cluster"]).log(0), limit=1, timeout=PATIENCE_SECONDS)
         return entry_number_of(found.pairs[0].key) if found.pairs else 0
     finally:
         store.close()
@@ -75,10 +86,7 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
     with client(nodes) as it:
         it.set("later", "than the copy")
 
-    wait_until(lambda: nodes.leader(0) is not None, "it is led")
-    leader = nodes.leader(0)
-    assert leader is not None
-    leading = nodes.machine_of(leader)
+    leading = nodes.machine_of(Scene(nodes, chance).leader(0))
     taker, giver = (each for each in nodes.machines if each is not leading)
     folder = nodes.folder / "flin-data" / taker.name
     taken = folder / "group-00.taken"
@@ -88,19 +96,21 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
         return copies.exists() and bool([*copies.iterdir()])
 
     def size() -> int:
-        return sum(each.stat().st_size for each in taken.iterdir()) if taken.exists() else 0
+        with suppress(FileNotFoundError):  # it begins, or is whole
+            return sum(each.stat().st_size for each in taken.iterdir())
+        return 0
 
     taker.kill()
     shutil.rmtree(folder / "group-00")
     (nodes.folder / "slowly").touch()
     taker.start()
-    wait_until(lambda: size() > 1_000_000, "some of the copy is there")
+    wait_until(lambda: size() > ENOUGH, "some of the copy is there")
     assert gives(giver.name), "a follower"
     assert not gives(leading.name)
     giver.kill()
-    wait_until(lambda: gives(leading.name) and size() > 1_000_000, "the leader gives a copy, too")
+    wait_until(lambda: gives(leading.name) and size() > ENOUGH, "the leader gives a copy, too")
     taker.kill()
-    assert size() > 1_000_000, "what was taken stays"
+    assert size() > ENOUGH, "what was taken stays"
     (nodes.folder / "slowly").unlink()
     taker.start()
     taker.wait_until_ready()
@@ -117,7 +127,7 @@ def test_a_node_that_lost_its_copy_gets_it_from_another(nodes: Nodes, capsys: py
 
     wait_until(is_equal, "the copies are equal")
     port = next(each.port for each in nodes.replicas() if nodes.machine_of(each) is taker)
-    with redis.Redis(port=port, decode_responses=True, socket_timeout=10) as reader:
+    with redis.Redis(port=port, decode_responses=True) as reader:
         reader.execute_command("READONLY")
         wait_until(lambda: reader.get("later") == "than the copy", "it follows")
         assert len(reader.get("key7") or "") == VALUE_BYTES

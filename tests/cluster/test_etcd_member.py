@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from flin.cluster.etcd.certificates import CertificatesError, make_certificates, read_certificates
-from flin.testing.process import is_alive, wait_until
+from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.cluster.members import HOST, member_options, peer_port, started
 
-TIMEOUT = 20.0
+TIMEOUT = PATIENCE_SECONDS
 
 
 def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_it_comes_back_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     member.cut_log()
     assert (log.read_text(), (tmp_path / "one" / "etcd.log.1").read_text()) == ("", said)
     with pytest.raises(Unavailable):
-        store.get(b"k", timeout=TIMEOUT)
+        store.get(b"k", timeout=5.0)
     store.close()
 
 
@@ -210,10 +210,14 @@ def test_three_members_by_tls(tmp_path: Path) -> None:
     assert told.get(timeout=TIMEOUT).events[0].pair.value == b"1"
 
     # The leader of etcd stands still; the client is with that one, and finds another.
-    leading = until(lambda: maintenance.status(endpoints[0], TIMEOUT)).leader
-    (stopped,) = [
-        each for each in members.values() if maintenance.status(each.options.client_endpoint, TIMEOUT).member == leading
-    ]
+    def leader() -> tuple[int, EtcdMember]:
+        leading = maintenance.status(endpoints[0], TIMEOUT).leader
+        for each in members.values():
+            if maintenance.status(each.options.client_endpoint, TIMEOUT).member == leading:
+                return leading, each
+        raise Unavailable("there is none at this moment")
+
+    leading, stopped = until(leader)
     store.channels.set_endpoints([stopped.options.client_endpoint])
     store.channels.set_endpoints(endpoints)
     os.kill(stopped.pid, signal.SIGSTOP)
@@ -241,7 +245,7 @@ def test_a_watch_tells_each_change_once_though_its_member_is_killed(tmp_path: Pa
     store = EtcdKeyValueStore([member.options.client_endpoint])
     told: Queue[Any] = Queue()
     store.watch(b"k/", b"k0", 1, told.put)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     for number in range(240):
         if number % 60 == 30 and member.pid is not None:
             os.kill(member.pid, signal.SIGKILL)

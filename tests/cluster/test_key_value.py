@@ -28,9 +28,10 @@ from flin.cluster.etcd.key_value import (
     prefix_end,
 )
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
+from flin.testing.process import PATIENCE_SECONDS
 from tests.cluster.members import member_options, started
 
-TIMEOUT = 20.0
+TIMEOUT = PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,7 +26,10 @@ from tests.tool import needs_tool
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 25.0
+SECONDS = 15.0
+"""At least: then until enough has happened."""
+
+ENTRIES = 50
 TRY_SECONDS = 1.0
 READERS = 2
 
@@ -140,7 +143,7 @@ def test_a_log_whose_links_fail(tmp_path: Path) -> None:
         for candidate in candidates:
             candidate.start()
         try:
-            _break(etcds, [link for link, _ in (*mine, *far)], random.Random(1))
+            _break(etcds, [link for link, _ in (*mine, *far)], random.Random(1), lambda: _is_enough(candidates))
         finally:
             for candidate in candidates:
                 candidate.over.set()
@@ -163,9 +166,6 @@ def test_a_log_whose_links_fail(tmp_path: Path) -> None:
         assert [int(text.split(b":")[2]) for text in truth] == list(range(1, len(truth) + 1))
         epochs = [int(text.split(b":")[1]) for text in truth]
         assert epochs == sorted(epochs)
-        assert len(truth) > 50
-        assert sum(candidate.again for candidate in candidates) > 0, "no outcome was ever unknown"
-        assert fenced, "nobody was ever fenced"
 
 
 def _all_of(log: ReplicatedLog) -> list[bytes]:
@@ -181,9 +181,17 @@ def _all_of(log: ReplicatedLog) -> list[bytes]:
             return texts
 
 
-def _break(etcds: Etcds, links: list[Link], chance: random.Random) -> None:
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+def _is_enough(candidates: list[Candidate]) -> bool:
+    """Whether entries were appended, some outcome was unknown, somebody was fenced; or somebody has failed."""
+    appended = sum(len(each.answered) for each in candidates)
+    again, fenced = any(each.again for each in candidates), any(each.fenced for each in candidates)
+    return (appended > ENTRIES and again and fenced) or any(each.error for each in candidates)
+
+
+def _break(etcds: Etcds, links: list[Link], chance: random.Random, is_enough: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < SECONDS or not is_enough():
+        assert passed < PATIENCE_SECONDS, "too little happens"
         link = chance.choice((*links[:3], *links))  # those who append, above all
         what = chance.randrange(6)
         if what == 0:

@@ -12,9 +12,10 @@ from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaseValue, ReplicasValue, entry_number_of
 from flin.cluster.log.log_keeper import LogKeeper
 from flin.cluster.slot_map import map_of
+from flin.testing.process import PATIENCE_SECONDS
 from tests.cluster.members import member_options, started
 
-TIMEOUT = 20.0
+TIMEOUT = PATIENCE_SECONDS
 KEYS = Keys("test")
 NODES = ("a", "b", "c")
 

@@ -9,9 +9,13 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from time import sleep
 from typing import Any
 
+import redis
+
+from flin.testing.cluster.faults import Scene
 from flin.testing.cluster.nodes import Nodes, key_of
 from flin.testing.process import PATIENCE_SECONDS, kill, wait_until
 from tests.programs.served_cluster import ServedCluster
@@ -23,6 +27,8 @@ LOOK_SECONDS = 0.2
 """Between two looks, each of which costs the nodes some milliseconds."""
 
 TRIES = 5
+
+UPSET = "errorstat_CLUSTERDOWN", "errorstat_UNCERTAIN"
 
 SOON = (
     f"import sys\nsys.path[:0] = {sys.path!r}\n"
@@ -61,26 +67,40 @@ class ServedNodes(ServedCluster):
         self.nodes.kill()
 
     def steadily(self, step: Callable[[], None]) -> None:
-        """Do this, with nothing stored. It may fail if a leader has changed unasked, as on a machine that does not get
-        on: then clients send again what may have been done, and what blocks ends. So it is done again."""
-        for _ in range(TRIES):
-            before = self._unasked()
+        """Do this, with nothing stored. It may fail if the cluster was upset, as on a machine that does not get on:
+        then clients send again what may be done already, and what blocks ends. So it is done again."""
+        for left in reversed(range(TRIES)):
+            before = self._upsets()
             try:
                 self.empty()
                 step()
                 return
             except Exception:
-                if self._unasked() == before:
+                if not left or self._upsets() == before:
                     raise
             self._wait_until_settled()
-        raise AssertionError(f"leaders have changed in each of {TRIES} tries")
 
-    def _unasked(self) -> int:
-        return self._changes() - self._asked
+    def _upsets(self) -> tuple[int, dict[int, int]]:
+        """Changes of leaders that nobody has asked for; and how often each replica has said that nobody leads, or that
+        it does not know what became of a write: its lease may lapse and be renewed."""
+        said: dict[int, int] = {}
+        for replica in self.nodes.replicas():
+            with suppress(redis.RedisError), redis.Redis(*replica.place) as client:
+                errors = client.info("errorstats")
+                said[replica.port] = sum(errors[name]["count"] for name in UPSET if name in errors)
+        return self._changes() - self._asked, said
 
     def _changes(self) -> int:
         """How often a group has got a leader."""
-        return sum(int(group["epoch"]) for group in self._status(0)["groups"])
+        told: list[dict[str, Any]] = []
+
+        def ask() -> bool:
+            with suppress(OSError):  # the page, or its etcd, has no turn
+                told.append(self._status(0))
+            return bool(told)
+
+        wait_until(ask, "the first node's page says who leads")
+        return sum(int(group["epoch"]) for group in told[0]["groups"])
 
     def empty(self) -> None:
         """For the next test."""
@@ -95,9 +115,7 @@ class ServedNodes(ServedCluster):
         self._asked += self._changes() - before
 
     def kill(self, node: int) -> None:
-        leader = self.nodes.leader(node)
-        assert leader is not None
-        kill(self.nodes.pid(leader))
+        kill(Scene(self.nodes, Random(node)).leader_pid(node))
 
     def revive(self, node: int) -> None:
         self._wait_until_settled()
@@ -105,9 +123,15 @@ class ServedNodes(ServedCluster):
     def _wait_until_settled(self) -> None:
         wait_until(lambda: self._is_settled(), "all leaders are where they should be")
         self.nodes.wait_until_whole()
-        for group in range(GROUPS):  # what was written to see whether it can be
-            with self.client(group) as client:
-                client.delete(key_of(group, GROUPS))
+        wait_until(self._is_clean, "what was written to see whether it can be is deleted")
+
+    def _is_clean(self) -> bool:
+        with suppress(redis.RedisError, IndexError):  # a group is not led at this moment
+            for group in range(GROUPS):
+                with self.client(group) as client:
+                    client.delete(key_of(group, GROUPS))
+            return True
+        return False
 
     def _is_settled(self) -> bool:
         sleep(LOOK_SECONDS)

@@ -81,10 +81,11 @@ def test_worker_that_is_killed(served: Served, tasks: Any) -> None:
         result = tasks.until_a_file_is_there.delay(str(release), str(started))
         later = tasks.add.apply_async((5, 6), countdown=1)
         first.found(f"{later.id}\\] received")
-        wait_until(lambda: started.exists() and started.read_text() == "x", "the first worker has begun")
+        wait_until(lambda: started.exists() and started.read_text(), "the first worker has begun")
         first.kill()
+    begun = os.path.getsize(started)  # twice already, if this has taken two seconds
     served.kill_and_start()
     release.touch()
     with worker(served):
         assert (get(result), get(later)) == ("there", 11)
-    assert os.path.getsize(started) == 2, "it was done again"
+    assert os.path.getsize(started) > begun, "it was done again"

@@ -93,9 +93,9 @@ def test_redis_py(served: Served, certificates: Certificates, tls_port: int, pat
             assert pipeline.execute()[-1] == 2000
         with encrypted.pubsub() as subscriber:
             subscriber.subscribe("channel")
-            assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+            assert subscriber.get_message(timeout=PATIENCE_SECONDS)["type"] == "subscribe"
             assert local.publish("channel", "hello") == 1
-            assert subscriber.get_message(timeout=10)["data"] == b"hello"
+            assert subscriber.get_message(timeout=PATIENCE_SECONDS)["data"] == b"hello"
         served.kill_and_start()
         assert local.llen("list") == encrypted.llen("list") == 2000
     with redis.Redis.from_url(

@@ -6,11 +6,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import redis
 
+from flin.testing.cluster.faults import Scene
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.programs.node_messages import all_hear_all, check_limit_and_shards, check_that_one_is_away
 from tests.programs.served_cluster import ServedCluster
@@ -230,9 +232,7 @@ def test_each_kind_at_its_leader(nodes: ServedNodes, redis_cluster: ServedCluste
     for node in range(GROUPS):
         nodes.kill_and_revive(node)
     nodes.steadily(compare)
-    leader = nodes.nodes.leader(0)
-    assert leader is not None
-    machine = nodes.nodes.machine_of(leader)
+    machine = nodes.nodes.machine_of(Scene(nodes.nodes, Random(0)).leader(0))
     machine.end()  # it hands over
     check_that_one_is_away(nodes.nodes, machine)
     machine.start()

@@ -136,9 +136,10 @@ def test_stat_and_latency(served: Served) -> None:
         stat.kill()
     requests = [int(re.findall(r"(\d+) \(\+\d+\)", row)[0]) for row in rows]
     assert requests[0] < requests[1] < requests[2]
-    least, most, average, samples = cli(served, "--latency", "--raw").split()
-    assert int(least) <= float(average) <= int(most)
-    assert int(samples) > 10
+    samples = 0.0
+    while samples <= 10:  # in the second that it takes: without a turn it has fewer
+        least, most, average, samples = map(float, cli(served, "--latency", "--raw").split())
+        assert least <= average <= most
 
 
 def test_scripts(served: Served) -> None:

@@ -61,13 +61,19 @@ class Scene:
         return self.leader(group) if found is None else found
 
     def leader_pid(self, group: int) -> int:
-        """That answers: for a moment nodes may name one that is gone."""
+        return self._pid(lambda: self.leader(group), f"the leader of group {group}")
+
+    def follower_pid(self, group: int) -> int:
+        return self._pid(lambda: self.chance.choice(self.nodes.followers(group)), f"a follower of group {group}")
+
+    def _pid(self, find: Callable[[], Replica], what: str) -> int:
+        """That of a replica which answers: for a moment nodes may name one that is gone, or none."""
         for _ in range(int(PATIENCE_SECONDS)):
             try:
-                return self.nodes.pid(self.leader(group))
+                return self.nodes.pid(find())
             except Exception:  # whatever a client raises
                 sleep(1)
-        raise AssertionError(f"the leader of group {group} does not answer")
+        raise AssertionError(f"{what} does not answer")
 
     def pause(self, longest: float) -> None:
         sleep(self.chance.uniform(0, longest))
@@ -101,9 +107,7 @@ def kill_leader_that_came_back(scene: Scene) -> None:
 
 def kill_follower(scene: Scene) -> None:
     """kill -9 of a process that follows."""
-    group = scene.group()
-    wait_until(lambda: scene.nodes.followers(group), f"group {group} has followers")
-    process.kill(scene.nodes.pid(scene.chance.choice(scene.nodes.followers(group))))
+    process.kill(scene.follower_pid(scene.group()))
 
 
 def kill_machine(scene: Scene) -> None:

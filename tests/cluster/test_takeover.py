@@ -280,8 +280,11 @@ def test_who_can_be_given_a_group() -> None:
         peers.note(found(KEYS.alive("b"), b"{}", alive), found(KEYS.applied(0, "b"), value, applied), now)
 
     peers = Peers()
+    assert not peers.perhaps(0)
     look(5, 6, "b1", 0)
     assert not peers.able(0), "both may have been there for long"
+    assert peers.perhaps(6)
+    assert not peers.perhaps(7), "by then it would have shown itself"
     look(7, 6, "b1", 1)
     assert not peers.able(1), "the node is there, its process perhaps not"
     look(8, 9, "b1", 2)
@@ -298,6 +301,27 @@ def test_who_can_be_given_a_group() -> None:
     assert not peers.able(17), "nor has the node"
     look(17, 18, "", 18)
     assert not peers.able(18), "it has ended"
+
+
+def test_who_has_just_begun_to_lead_gives_its_place_to_one_that_may_be_there() -> None:
+    """All were started at once, and one ends again: to wait for proof would cost the group a lease."""
+    store = MemoryKeyValues().client()
+    there = (Put(KEYS.alive(name), b"1") for name in ("n2", "n3"))
+    signs = (
+        Put(KEYS.applied(GROUP, "n2"), AppliedValue(9, "").encode()),
+        Put(KEYS.applied(GROUP, "n3"), AppliedValue(5, "s3").encode()),
+    )
+    store.txn(
+        (), (Put(KEYS.replicas(GROUP), ReplicasValue(("n1", "n2", "n3"), "n1").encode()), *there, *signs), timeout=1
+    )
+    place = Place(KEYS, Myself(GROUP, "n1", "s1"), Lease(lambda: 0))
+    for kind in (Kind.LOOK, Kind.CLAIM, Kind.RENEW):
+        assert place.target(0) is None
+        request = place.request(0)
+        assert request.kind is kind
+        place.note(request, store.txn(request.compares, request.success, request.failure, timeout=1), 0, 0)
+    assert place.target(0) == ("n3", "s3"), "n2 has said that it ends"
+    assert place.target(7) is None
 
 
 def moments(*values: float) -> Callable[[], float]:

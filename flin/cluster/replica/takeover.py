@@ -115,9 +115,12 @@ class Peers:
     """Each replica's process, and when it was first seen."""
     _alive: dict[str, bytes] = field(default_factory=dict)
     _there: dict[str, bytes] = field(default_factory=dict)
+    _first_at: float = inf
+    """When it was looked for the first time."""
 
     def note(self, alive: Sequence[Pair], applied: Sequence[Pair], now: float) -> None:
         """alive: of the group's nodes alone, however many others there are."""
+        self._first_at = min(self._first_at, now)
         for pair in (*alive, *applied):
             known = self._changed.get(pair.key)
             if known is None or known[0] != pair.mod_revision:
@@ -141,6 +144,12 @@ class Peers:
             and name in self._alive
             and now - self._changed[self._alive[name]][1] <= ALIVE_SECONDS
         }
+
+    def perhaps(self, now: float) -> dict[str, AppliedValue]:
+        """Those that have not said that they end, as long as it is too early to know more. If none of them is there,
+        the group is without a leader for a lease, as it would be without a handover."""
+        is_early = now - self._first_at <= THERE_SECONDS
+        return {name: value for name, value in self.applied.items() if value.start and is_early}
 
 
 def target_of(
@@ -210,7 +219,10 @@ class Place:
 
     def target(self, now: float) -> tuple[str, str] | None:
         """Where a leader that ends gives its place; None: nobody is there."""
-        return target_of(self._myself, self.replicas, self.peers.able(now))
+        peers = self.peers
+        return target_of(self._myself, self.replicas, peers.able(now)) or target_of(
+            self._myself, self.replicas, peers.perhaps(now)
+        )
 
     def maybe_target(self, now: float) -> tuple[str, str] | None:
         """Where a leader gives its place to the preferred replica, though nothing is wrong."""

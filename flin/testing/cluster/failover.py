@@ -39,7 +39,7 @@ from flin.testing.cluster.small import SmallDisk, program
 from flin.testing.process import HangError
 
 OBJECTS: Final = 18
-"""Under load at once: of six groups some three each."""
+"""Under load at once: of six groups three each."""
 
 CALLS_BEFORE: Final = 150
 CALLS_AFTER: Final = 150
@@ -77,7 +77,7 @@ class Run:
 
     def episode(self, fault: Fault, seed: int) -> Episode:
         """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
-        objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed)
+        objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed, self.nodes.groups)
         load = Load(self.nodes.addresses, objects)
         scene = Scene(self.nodes, random.Random(seed))
         bystanders = Bystanders(objects, self.nodes.places, self.nodes.groups)

@@ -23,6 +23,7 @@ from time import monotonic_ns, sleep
 from typing import Any, Final, cast
 
 from flin.testing.cluster.history import Call, Command, Outcome, Reply
+from flin.testing.cluster.nodes import group_of, slot_of
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 
 Client = Any
@@ -48,23 +49,28 @@ CONNECTED: Final = "connecting to"
 
 
 class Objects:
-    """Those that are written now, and what became of all. Shared by threads."""
+    """Those that are written now, and what became of all. Shared by threads.
 
-    def __init__(self, name: str, number: int, seed: int) -> None:
+    Each group of the cluster has as many at any time: a group that had none would seem to answer nobody."""
+
+    def __init__(self, name: str, number: int, seed: int, groups: int = 1) -> None:
         self._name = name
+        self._groups = groups
         self._random = random.Random(seed)
         self._made = 0
         self._lock = threading.Lock()
         self._calls: dict[str, int] = {}
         self._unknown: dict[str, int] = {}
-        self._now = [self._new() for _ in range(number)]
+        self._now = [self._new(place % groups) for place in range(number)]
         self.history: list[Call] = []
 
-    def _new(self) -> str:
-        self._made += 1
-        name = f"{{{self._name}:{self._made}}}"
-        self._calls[name] = self._unknown[name] = 0
-        return name
+    def _new(self, group: int) -> str:
+        while True:
+            self._made += 1
+            name = f"{{{self._name}:{self._made}}}"
+            if group_of(slot_of(name), self._groups) == group:
+                self._calls[name] = self._unknown[name] = 0
+                return name
 
     def request(self) -> tuple[str, tuple[Command, ...]]:
         """An object, and what is to be done with it."""
@@ -84,7 +90,8 @@ class Objects:
             self._unknown[call.object] += call.outcome is Outcome.UNKNOWN
             if self._unknown[call.object] >= MAX_UNKNOWN or self._calls[call.object] >= MAX_CALLS:
                 with suppress(ValueError):  # it was left already
-                    self._now[self._now.index(call.object)] = self._new()
+                    place = self._now.index(call.object)
+                    self._now[place] = self._new(place % self._groups)
 
     @property
     def all(self) -> list[str]:

@@ -6,6 +6,7 @@ import shlex
 import sys
 
 from flin.testing.load import EmbeddedLoad
+from flin.testing.process import HangError, wait_until
 
 
 class StubbornLoad(EmbeddedLoad):
@@ -13,6 +14,12 @@ class StubbornLoad(EmbeddedLoad):
 
     limits = ""
     """`ulimit ...;`"""
+
+    def wait_until_open_or_ended(self) -> None:
+        try:
+            wait_until(lambda: self.is_open() or self.victim.poll() is not None, "it opens or ends")
+        except HangError as error:
+            raise HangError(f"{error}, with {self.limits} It printed:\n{self.printed()}") from None
 
     def _command(self) -> list[str]:
         words = (self.directory, self.sync, self.shards, self.lanes, self._page_path)

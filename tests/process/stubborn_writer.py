@@ -9,6 +9,7 @@ and the write under way is done or not: then it ends with 3.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from contextlib import suppress
 from time import sleep
@@ -17,6 +18,7 @@ from flin.engine.engine import Engine
 from flin.errors import FlinError
 from flin.testing.killed_writer import Page, commit, main
 from flin.testing.lane import counter_key, parse_counter
+from flin.testing.process import PATIENCE_SECONDS
 
 NO_MEMORY = 3
 
@@ -50,4 +52,5 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(PATIENCE_SECONDS / 2)  # it hangs: the test prints where
     main(_write)

@@ -86,7 +86,7 @@ def test_few_files_from_the_start(load: StubbornLoad, limits: tuple[int, ...]) -
     for files in limits:
         load.limits = f"ulimit -n {files};"
         load.start()
-        wait_until(lambda: load.is_open() or load.victim.poll() is not None, "it opens or ends")
+        load.wait_until_open_or_ended()
         if load.victim.poll() is None:
             opened += 1
             time.sleep(0.3)
@@ -176,7 +176,7 @@ def test_little_memory_from_the_start(load: StubbornLoad) -> None:
     for size_mb in (40, 80, 120, 200, 400, 800):
         load.limits = f"ulimit -v {size_mb << 10};"
         load.start()
-        wait_until(lambda: load.is_open() or load.victim.poll() is not None, "it opens or ends")
+        load.wait_until_open_or_ended()
         time.sleep(0.3)
         if load.victim.poll() is None:
             load.victim.kill()

@@ -88,6 +88,7 @@ def _replica(services: Services) -> dict[str, Any]:
         "index": found.index,
         "lag_ms": found.lag_ms,
         "skew_ms": found.skew_ms,
+        "has_room": found.has_room,
     }
 
 

@@ -107,6 +107,8 @@ METRICS: Final = (
            "server.replica", "role", _of_replica("index")),
     Metric("flin_replica_lag_seconds", GAUGE, "How old what a follower shows may be.", "server.replica",
            "role", _of_replica("lag_ms", 1000)),
+    Metric("flin_replica_has_room", GAUGE, "1 if its disk takes writes; a leader without room hands over.",
+           "server.replica", "role", _of_replica("has_room")),
     Metric("flin_replica_clock_skew_seconds", GAUGE, "How far its clock is from its leader's.", "server.replica",
            "role", _of_replica("skew_ms", 1000)),
     # Clients.

@@ -230,6 +230,8 @@ class ReplicasValue(_Value):
     """Which of `nodes` is to be without its copy, as soon as it is not needed; empty: none."""
     is_pinned: bool = False
     """An operator has chosen its nodes: copies are not moved to be even."""
+    chosen: str = ""
+    """Whom an operator has told to lead (CLUSTER FAILOVER): it is preferred as long as it is there."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -270,6 +272,8 @@ class AppliedValue(_Value):
     """The worker that says so, as in LeaderValue; empty: it has ended, and nobody can be given the group there."""
     is_abreast: bool = False
     """It has applied all that the leader had when that renewed its lease last; or it leads."""
+    has_room: bool = True
+    """Its disk is not full."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,19 @@ def test_one_that_is_away_keeps_its_copies_and_leads_none() -> None:
     assert {value.preferred for value in placed(6, 3, standing(three, []), plan).values()} == {""}
 
 
+def test_whom_an_operator_has_chosen_leads_while_it_is_there() -> None:
+    three = names(3)
+    plan = placed(6, 3, standing(three), {})
+    group = next(group for group, value in plan.items() if value.preferred == "node1")
+    plan[group] = replace(plan[group], preferred="node2", chosen="node2")
+    plan = placed(6, 3, standing(three), plan)
+    assert plan[group].preferred == "node2"
+    assert led(plan) == dict.fromkeys(three, 2), "another one goes in its place"
+    away = placed(6, 3, standing(three, ["node1", "node3"]), plan)
+    assert away[group].preferred != "node2"
+    assert placed(6, 3, standing(three), away)[group].preferred == "node2", "it is back"
+
+
 def settle(
     groups: int, wanted: int, nodes: Standing, plan: dict[int, ReplicasValue]
 ) -> tuple[dict[int, ReplicasValue], int]:

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from flin.cluster.etcd.memory_key_value import Fate
+from flin.cluster.keys import ReplicasValue
 from flin.cluster.log.follower import index_in_tables
 from flin.cluster.log.log_bounds import FlushRule
 from flin.cluster.log.replicated_log import ReplicatedLog
@@ -127,6 +128,66 @@ def test_leaders_change_places_and_go_on(tmp_path: Path) -> None:
         listening.cancel()
         assert silent == []
         assert first.replica.engine.verify() == second.replica.engine.verify() == []
+
+    run(scene, tmp_path)
+
+
+async def failover(client: Any) -> bool:
+    return bool(await client.execute_command("CLUSTER FAILOVER"))
+
+
+async def is_begun(member: Member) -> bool:
+    try:
+        return await failover(member.client)
+    except redis.ResponseError:  # it has not seen its leader yet
+        return False
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_follower_is_told_to_lead(tmp_path: Path) -> None:
+    """CLUSTER FAILOVER, as an operator sends it; whoever leads is no replica."""
+
+    async def scene(group: Group) -> None:
+        old = await group.leader()
+        await write(old, range(20))
+        with pytest.raises(redis.ResponseError, match="You should send CLUSTER FAILOVER to a replica"):
+            await failover(old.client)
+        for new in (group.members[2], group.members[1]):
+            while not await is_begun(new):
+                await asyncio.sleep(0.05)
+            assert await group.leader(but=old) is new
+            value = ReplicasValue.decode(group.store.get(group.keys.replicas(GROUP), timeout=1).pairs[0].value)
+            assert value.preferred == value.chosen == new.name
+            old = new
+        await write(old, range(20, 40))
+        await group.equal()
+
+    run(scene, tmp_path)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_leader_without_room_gives_its_place_to_one_that_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full: set[str] = set()
+    real = Replica._has_room
+    monkeypatch.setattr(Replica, "_has_room", lambda self: self._worker.node not in full and real(self))
+
+    async def scene(group: Group) -> None:
+        first, second, third = group.members
+        await write(first, range(10))
+        full.update((first.name, second.name))
+        assert await group.leader(but=first) is third
+        assert "it gives the group to c, which has room" in caplog.text
+        await write(third, range(10, 20))
+        full.add(third.name)
+        group.prefer(first)
+        while (await third.client.info("replication"))["cluster_has_room"]:
+            await asyncio.sleep(0.02)
+        await write(third, range(20, 30))  # nobody has room: it stays where it is
+        full.clear()
+        assert await group.leader(but=third) is first
+        await group.equal()
 
     run(scene, tmp_path)
 

@@ -267,6 +267,9 @@ def test_to_whom_a_leader_gives_its_place() -> None:
     assert target_of(myself, REPLICAS, able) == ("b", "b1")
     assert target_of(myself, ReplicasValue(("a", "b", "c")), able) == ("c", "c1")
     assert target_of(myself, REPLICAS, {"a": able["b"], "c": able["c"], "d": able["d"]}) == ("c", "c1")
+    full = {**able, "b": AppliedValue(5, "b1", has_room=False)}
+    assert target_of(myself, REPLICAS, full) == ("c", "c1"), "it has room"
+    assert target_of(myself, REPLICAS, {"b": full["b"]}) == ("b", "b1"), "there is no other"
     assert target_of(myself, REPLICAS, {}) is None
     assert target_of(myself, None, able) is None
 
@@ -379,3 +382,12 @@ def test_a_leader_sees_that_another_one_should_lead() -> None:
     store.txn((), others, timeout=1)
     ask(Kind.RENEW)
     assert place.maybe_target(now) == ("n2", "s2")
+    full = Put(KEYS.applied(GROUP, "n2"), AppliedValue(1, "s2", has_room=False).encode())
+    store.txn((), (full,), timeout=1)
+    ask(Kind.RENEW)
+    assert place.maybe_target(now) is None, "what it would be given it could not write"
+    assert place.maybe_target(now, has_room=False) is None
+    store.txn((), (Put(KEYS.replicas(GROUP), ReplicasValue(("n1", "n2"), "n1").encode()), *others), timeout=1)
+    ask(Kind.RENEW)
+    assert place.maybe_target(now) is None, "it is preferred itself"
+    assert place.maybe_target(now, has_room=False) == ("n2", "s2")

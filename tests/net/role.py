@@ -19,6 +19,8 @@ class FakeRole:
     is_leading: bool = True
     topology: Topology = field(default_factory=lambda: Topology(NODES, 0))
     is_leased: bool = True
+    is_seen: bool = True
+    asked: int = 0
     shown: ReplicaFigures = field(default_factory=ReplicaFigures)
 
     def has_lease(self) -> bool:
@@ -26,6 +28,12 @@ class FakeRole:
 
     def confirm(self) -> None:
         """It leads, as far as anybody knows."""
+
+    def sees_leader(self) -> bool:
+        return self.is_seen
+
+    def take_over(self) -> None:
+        self.asked += 1
 
     def figures(self) -> ReplicaFigures:
         return self.shown

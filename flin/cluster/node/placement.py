@@ -231,11 +231,13 @@ class _Plan:
 def _able(
     values: Mapping[int, ReplicasValue], held: Mapping[int, Sequence[str]], alive: Collection[str]
 ) -> dict[int, list[str]]:
-    """Who may lead each group: those that live, but one whose copy goes only if there is no other."""
+    """Who may lead each group: those that live, but one whose copy goes only if there is no other, and nobody else
+    while the one is there that an operator has chosen."""
     found = {}
     for group, nodes in held.items():
         living = [node for node in nodes if node in alive]
-        found[group] = [node for node in living if node != values[group].going] or living
+        staying = [node for node in living if node != values[group].going] or living
+        found[group] = [node for node in staying if node == values[group].chosen] or staying
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from flin.cluster.etcd.key_value import Compacted, KeyValueError, KeyValueStore, Unavailable, Watch, WatchBatch
-from flin.cluster.keys import Keys, LeaderValue
+from flin.cluster.keys import Keys, LeaderValue, ReplicasValue
 from flin.cluster.slot_map import SlotMap, changed, endpoints_of, map_of, topology_of
 from flin.cluster.workers.assignment import ReplicaPlace
 from flin.errors import CorruptionError
@@ -37,8 +37,8 @@ class MapView:
         on_leader: Callable[[], None],
         on_endpoints: Callable[[Sequence[str]], None] = lambda endpoints: None,
     ) -> None:
-        """own: the replica's addresses. Told, in any thread: on_leader, when its group has another leader;
-        on_endpoints, when etcd has other members."""
+        """own: the replica's addresses. Told, in any thread: on_leader, when its group has another leader, or should
+        have; on_endpoints, when etcd has other members."""
         self.map = SlotMap()
         self._store = store
         self._keys = keys
@@ -98,13 +98,13 @@ class MapView:
 
     def _receive(self, told: WatchBatch | KeyValueError) -> None:
         if isinstance(told, WatchBatch):
-            own = self._leader
+            own = self._own_values
             try:
                 with self._lock:
                     self._set(changed(self._told, self._keys, told.events))
             except (CorruptionError, ValueError) as error:  # what is known goes on to be told
                 logger.error("a change of the cluster's map is not understood: %s", error)
-            if self._leader != own:
+            if self._own_values != own:
                 self._on_leader()
             return
         if not isinstance(told, Compacted):
@@ -112,8 +112,9 @@ class MapView:
         threading.Thread(target=self.begin, name="map", daemon=True).start()
 
     @property
-    def _leader(self) -> LeaderValue | None:
-        return self.map.leaders.get(self._place.group)
+    def _own_values(self) -> tuple[LeaderValue | None, ReplicasValue | None]:
+        group = self._place.group
+        return self.map.leaders.get(group), self.map.replicas.get(group)
 
     def _set(self, found: SlotMap) -> None:
         self._told = found

@@ -44,12 +44,13 @@ class Pulse:
         index: Callable[[], int],
         in_tables: Callable[[], int],
         next_applied: Callable[[], int],
+        has_room: Callable[[], bool],
         on_change: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         """applied: the key, and the start that its value names. index: the number of the leader's next entry, 0 while
         it catches up. in_tables: of the first entry that the tables do not hold. next_applied: of the first that is not
-        applied. on_change: told, in the thread, when the role has changed."""
+        applied. has_room: whether the disk is not full. on_change: told, in the thread, when the role has changed."""
         self._store = store
         self._place = place
         self._applied = applied
@@ -57,7 +58,8 @@ class Pulse:
         self._index = index
         self._in_tables = in_tables
         self._next_applied = next_applied
-        self._is_abreast = False  # as was told last
+        self._has_room = has_room
+        self._told = False, True  # whether it was abreast, and had room
         self._on_change = on_change
         self._on_failure = on_failure
         self._beat_at = clock()
@@ -122,10 +124,11 @@ class Pulse:
             return RETRY_SECONDS
         if place.role is not role:
             self._on_change()
-        is_abreast = place.is_abreast(self._next_applied())
-        if now - self._applied_at >= APPLIED_SECONDS or (is_abreast and not self._is_abreast):
-            self._is_abreast = is_abreast
-            self._put_applied(self._applied[1], is_abreast=is_abreast)
+        is_abreast, has_room = place.is_abreast(self._next_applied()), self._has_room()
+        is_news = (is_abreast and not self._told[0]) or has_room != self._told[1]
+        if is_news or now - self._applied_at >= APPLIED_SECONDS:
+            self._told = is_abreast, has_room
+            self._put_applied(self._applied[1], is_abreast=is_abreast, has_room=has_room)
             self._applied_at = now
         return place.pause()
 
@@ -146,9 +149,9 @@ class Pulse:
         self._place.note(request, outcome, sent_at, self._clock())
         return True
 
-    def _put_applied(self, start: str, *, is_abreast: bool = False) -> None:
+    def _put_applied(self, start: str, *, is_abreast: bool = False, has_room: bool = True) -> None:
         try:
-            put = Put(self._applied[0], AppliedValue(self._in_tables(), start, is_abreast).encode())
+            put = Put(self._applied[0], AppliedValue(self._in_tables(), start, is_abreast, has_room).encode())
             self._store.txn((), (put,), timeout=ANSWER_SECONDS)
         except KeyValueError as error:
             logger.debug("etcd does not answer: %s", error)

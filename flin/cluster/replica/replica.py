@@ -35,6 +35,7 @@ from flin.cluster.log.leader import GroupLog
 from flin.cluster.log.log_bounds import FlushRule, append_delay
 from flin.cluster.log.replicated_log import READ_SECONDS, Fence, ReplicatedLog, Truncated
 from flin.cluster.replica.checkpoint_transfer import Ask, CheckpointTransfer
+from flin.cluster.replica.choosing import choose_leader
 from flin.cluster.replica.following import Applying
 from flin.cluster.replica.lease import Lease
 from flin.cluster.replica.map_view import MapView
@@ -49,6 +50,7 @@ from flin.engine.expiring import Expiring
 from flin.engine.replica import open_replica
 from flin.errors import ReadOnlyError, StorageError
 from flin.net.cluster.topology import Node
+from flin.net.run.alarms import has_no_room
 from flin.net.serve.listeners import BoundSockets
 from flin.net.serve.neighbours import Neighbours
 from flin.net.server import Server
@@ -279,6 +281,7 @@ class Replica:
             index=self._next_index,
             in_tables=self._in_tables,
             next_applied=lambda: self.group_log.index + 1,
+            has_room=self._has_room,
             on_change=lambda: self._tell(Turn.CHANGE),
             on_failure=self._tell,
         )
@@ -290,6 +293,21 @@ class Replica:
     def _next_index(self) -> int:
         """The number of this leader's next entry; 0: it does not lead yet."""
         return self.group_log.index + 1 if self.group_log.epoch else 0
+
+    def _has_room(self) -> bool:
+        """Whether its disk takes writes, as far as is known. In any thread."""
+        store = self._store
+        is_writable = store.background_error is None and store.read_only_reason is None
+        return is_writable and not has_no_room(self.server.services.health.vitals)
+
+    def _maybe_target(self) -> tuple[str, str] | None:
+        """To whom it gives its place, though it does not end."""
+        return self.place.maybe_target(self.lease.clock(), has_room=self._has_room())
+
+    def _take_over(self) -> None:
+        """Somebody wants this replica to lead."""
+        place = self._worker
+        self._loop.run_in_executor(None, choose_leader, self._etcd, self._keys, place.group, place.node)
 
     def _tell(self, event: Turn | Exception) -> None:
         """In any thread."""
@@ -307,9 +325,10 @@ class Replica:
             return
         self._pulse.beat()
         self.role.skew_ms = self._applying.skew_ms
+        self.role.has_room = self._has_room()
         if self.group_log.failed is not None and self.place.role is Role.LEADING:
             self._pulse.wake()  # fenced: it will see by whom
-        elif self.place.maybe_target(self.lease.clock()) is not None:
+        elif self._maybe_target() is not None:
             self._tell(Turn.CEDE)
         self.group_log.delay_seconds = append_delay(self.view.map.room.used_share)
         if self._flushes.is_due(self._applying.log_bytes + self.group_log.figures.bytes):
@@ -357,9 +376,11 @@ class Replica:
 
     async def _cede(self) -> bool:
         """Give the place to the preferred replica, and follow it. False: this one must be opened anew for that."""
-        target = self.place.maybe_target(self.lease.clock())
+        target = self._maybe_target()
         if target is None:  # it has been told of that before
             return True
+        if not self._has_room():
+            logger.warning("its disk is full: it gives the group to %s, which has room", target[0])
         giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
         await self._stop_serving(for_good=False)
         is_written = await self._append_the_last()
@@ -417,7 +438,8 @@ class Replica:
 
     async def _serve(self, *, is_leading: bool) -> None:
         store, engine = self._store, self.engine
-        self.role = WorkerRole(is_leading, self._worker, self.view, self.place, self.group_log, self.lease)
+        own = self._worker, self.view, self.place, self.group_log, self.lease
+        self.role = WorkerRole(is_leading, *own, take_over=self._take_over)
         bound = BoundSockets(
             *(tuple(each.dup() for each in sockets) for sockets in (self._bound.plain, self._bound.tls))
         )

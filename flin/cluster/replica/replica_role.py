@@ -7,7 +7,7 @@ from math import inf
 from typing import Final
 
 from flin.cluster.log.leader import GroupLog
-from flin.cluster.replica.lease import Clock, Lease
+from flin.cluster.replica.lease import LEASE_SECONDS, Clock, Lease
 from flin.cluster.replica.map_view import MapView
 from flin.cluster.replica.takeover import Place
 from flin.cluster.slot_map import client_id
@@ -23,7 +23,15 @@ class WorkerRole:
     """A `ReplicaRole`."""
 
     def __init__(
-        self, is_leading: bool, worker: ReplicaPlace, view: MapView, place: Place, log: GroupLog, lease: Lease
+        self,
+        is_leading: bool,
+        worker: ReplicaPlace,
+        view: MapView,
+        place: Place,
+        log: GroupLog,
+        lease: Lease,
+        *,
+        take_over: Callable[[], None] = lambda: None,
     ) -> None:
         self.is_leading: Final = is_leading
         self.has_lease: Final[Callable[[], bool]] = lease.is_held
@@ -34,9 +42,15 @@ class WorkerRole:
         self._clock: Clock = lease.clock
         self._fresh_at = -inf
         self.skew_ms = 0
+        self.has_room = True
+        self.take_over: Final = take_over
 
     def confirm(self) -> None:
         self._log.confirm()
+
+    def sees_leader(self) -> bool:
+        place = self._place
+        return place.leader is not None and self._clock() - place.lease_seen_at < LEASE_SECONDS
 
     @property
     def topology(self) -> Topology:
@@ -55,6 +69,7 @@ class WorkerRole:
             index=self._log.index,
             lag_ms=0 if self.is_leading else self._lag_ms(),
             skew_ms=self.skew_ms,
+            has_room=self.has_room,
             etcd_used_share=found.room.used_share,
             followers=followers if self.is_leading else {},
         )

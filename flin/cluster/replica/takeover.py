@@ -155,13 +155,17 @@ class Peers:
 def target_of(
     myself: Myself, replicas: ReplicasValue | None, able: Mapping[str, AppliedValue]
 ) -> tuple[str, str] | None:
-    """To whom a leader that must end gives its place: node and start. The preferred one, else whose tables are
-    furthest; None: nobody is there. able: who can be given it."""
+    """To whom a leader that must end gives its place: node and start. One that has room, the preferred one, else whose
+    tables are furthest; None: nobody is there. able: who can be given it."""
     others = [] if replicas is None else [node for node in replicas.nodes if node != myself.node and node in able]
     if replicas is None or not others:
         return None
-    best = max(others, key=lambda node: (node == replicas.preferred, able[node].index))
+    best = max(others, key=lambda node: (able[node].has_room, node == replicas.preferred, able[node].index))
     return best, able[best].start
+
+
+def _with_room(able: Mapping[str, AppliedValue]) -> dict[str, AppliedValue]:
+    return {name: value for name, value in able.items() if value.has_room}
 
 
 class Place:
@@ -224,13 +228,18 @@ class Place:
             self._myself, self.replicas, peers.perhaps(now)
         )
 
-    def maybe_target(self, now: float) -> tuple[str, str] | None:
-        """Where a leader gives its place to the preferred replica, though nothing is wrong."""
+    def maybe_target(self, now: float, *, has_room: bool = True) -> tuple[str, str] | None:
+        """Where a leader gives its place, though it does not end: to one that has room, if it has none itself, else to
+        the preferred replica."""
+        if self.role is not Role.LEADING:
+            return None
+        if not has_room:
+            return target_of(self._myself, self.replicas, _with_room(self.peers.able(now)))
         replicas = self.replicas
         is_wanted = replicas is not None and replicas.preferred not in ("", self._myself.node)
-        if self.role is not Role.LEADING or not is_wanted or now - self.led_since < SETTLED_SECONDS:
+        if not is_wanted or now - self.led_since < SETTLED_SECONDS:
             return None
-        target = target_of(self._myself, replicas, self.peers.able(now, SETTLED_SECONDS))
+        target = target_of(self._myself, replicas, _with_room(self.peers.able(now, SETTLED_SECONDS)))
         return target if target and replicas and target[0] == replicas.preferred else None
 
     def _renewal(self) -> Request:

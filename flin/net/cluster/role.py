@@ -40,6 +40,8 @@ class ReplicaFigures:
     """How old what a follower shows may be; a leader's is 0."""
     skew_ms: int = 0
     """How far this machine's clock is from that of the leader, or of the follower farthest from it."""
+    has_room: bool = True
+    """Whether its disk takes writes; a leader without room hands over to a follower that has some."""
     etcd_used_share: float = 0.0
     """How much of its quota etcd uses; told from one half on."""
     followers: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +61,12 @@ class ReplicaRole(Protocol):
     def confirm(self) -> None:
         """Return once it is proved, by something that began after this call, that this replica leads. In any thread;
         StorageError if it does not. Asked with `--read-concern strict` alone."""
+
+    def sees_leader(self) -> bool:
+        """Whether somebody leads who has shown that within a lease. Asked of followers."""
+
+    def take_over(self) -> None:
+        """Ask that this follower lead from now on: the present leader hands over to it. This does not wait."""
 
     @property
     def topology(self) -> Topology:

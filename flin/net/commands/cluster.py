@@ -14,7 +14,7 @@ from flin.net.cluster.own_slots import keys_in
 from flin.net.cluster.slots import SLOTS, slot_of
 from flin.net.cluster.topology import NOBODY
 from flin.net.command.registry import command, container, find_by_path
-from flin.net.commands.help import help_lines
+from flin.net.commands.help import help_lines, unknown_or_wrong_arity
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OK, Slices, Value, Verbatim, shown
 
@@ -268,13 +268,31 @@ def _refuse(context: Context, args: list[bytes]) -> Value:
     raise CommandError(_FIXED if context.services.role is None else _AGREED)
 
 
+@command("cluster|failover", -2, "admin stale no_async_loading")
+def failover(context: Context, args: list[bytes]) -> Value:
+    """Asks that this replica lead: the leader hands over to it, in order; with FORCE and TAKEOVER, too."""
+    gate, role = _gate(context), context.services.role
+    if len(args) > 3:
+        raise unknown_or_wrong_arity(args)
+    if len(args) == 3 and args[2].upper() not in (b"FORCE", b"TAKEOVER"):
+        raise CommandError("ERR syntax error")
+    if role is None or role.is_leading:
+        raise CommandError("ERR You should send CLUSTER FAILOVER to a replica")
+    topology = gate.topology
+    if topology.group_of(topology.own_node.first).leader is None:
+        raise CommandError("ERR I'm a replica but my master is unknown to me")
+    if len(args) == 2 and not role.sees_leader():
+        raise CommandError("ERR Master is down or failed, please use CLUSTER FAILOVER FORCE")
+    role.take_over()
+    return OK
+
+
 _REFUSED: Final = """
 addslots -3 admin stale no_async_loading
 addslotsrange -4 admin stale no_async_loading
 bumpepoch 2 admin stale no_async_loading
 delslots -3 admin stale no_async_loading
 delslotsrange -4 admin stale no_async_loading
-failover -2 admin stale no_async_loading
 flushslots 2 admin stale no_async_loading
 forget 3 admin stale no_async_loading
 meet -4 admin stale no_async_loading

@@ -80,6 +80,7 @@ def replica_figures(role: ReplicaRole, gate: SlotGate) -> dict[str, object]:
         "cluster_clock_skew_ms": figures.skew_ms,
         "cluster_etcd_used_share": figures.etcd_used_share,
         "cluster_has_lease": int(role.is_leading and role.has_lease()),
+        "cluster_has_room": int(figures.has_room),
     }
 
 

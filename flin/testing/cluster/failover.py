@@ -28,7 +28,7 @@ from typing import Final, TextIO
 
 from flin.testing.cluster.bystanders import Bystanders
 from flin.testing.cluster.episode import Episode, told
-from flin.testing.cluster.faults import LINKED, NETWORKED, OWN_ETCD, SMALL, Fault, Scene, fill_disk
+from flin.testing.cluster.faults import LINKED, NETWORKED, OWN_ETCD, SMALL, Fault, Scene, fill_disk, fill_disk_of_leader
 from flin.testing.cluster.history import Call, Outcome, Reply, write_history
 from flin.testing.cluster.linearizable import check
 from flin.testing.cluster.link import Links
@@ -154,7 +154,7 @@ def run(
         nodes = held.enter_context(_nodes(folder, groups, world, more))
         done = Run(nodes, folder, world)
         if nodes.disk is not None and not nodes.disk.is_there:  # it cannot be mounted here
-            faults = [fault for fault in faults if fault is not fill_disk]
+            faults = [fault for fault in faults if fault not in (fill_disk, fill_disk_of_leader)]
         for number in range(count):
             if time.monotonic() > deadline:
                 break

@@ -32,6 +32,9 @@ JUMP_SECONDS: Final = 3600
 GIVING_UP_SECONDS: Final = 4.0
 """After a SIGTERM: within this time a leader that cannot reach etcd has told its clients so."""
 
+KEPT_BYTES: Final = 8 << 20
+"""A disk with so little left is full for whoever keeps a reserve, and not for the etcd on it."""
+
 JUNK_BYTES: Final = 200_000
 """What etcd is filled with, at once."""
 
@@ -172,6 +175,21 @@ def end_machine(scene: Scene) -> None:
     code = machine.end()
     assert code == 0, (code, machine.printed())
     machine.start()
+
+
+def fail_over(scene: Scene) -> None:
+    """CLUSTER FAILOVER to a replica that follows, as an operator sends it."""
+    group = scene.group()
+    wait_until(lambda: scene.nodes.followers(group), f"group {group} has followers")
+    chosen = scene.chance.choice(scene.nodes.followers(group))
+    wait_until(lambda: _is_begun(scene, chosen), f"{chosen} is told to lead")
+    wait_until(lambda: scene.leader(group).place == chosen.place, f"{chosen} leads")
+
+
+def _is_begun(scene: Scene, chosen: Replica) -> bool:
+    with suppress(Exception):  # it does not answer yet, or does not see its leader
+        return bool(scene.nodes.fail_over(chosen))
+    return False
 
 
 def end_all(scene: Scene) -> None:
@@ -368,6 +386,20 @@ def fill_disk(scene: Scene) -> None:
         machine.start()
 
 
+def fill_disk_of_leader(scene: Scene) -> None:
+    """The disk of a node is full for a while, and all groups that it leads are led by others then."""
+    disk, machine = scene.nodes.disk, scene.nodes.machines[-1]
+    assert disk is not None
+    wait_until(lambda: _leads(scene, machine), f"{machine.name} leads a group", RETURN_SECONDS)
+    disk.leave(KEPT_BYTES)
+    wait_until(lambda: not _leads(scene, machine), f"{machine.name} has given its groups away")
+    disk.empty()
+
+
+def _leads(scene: Scene, machine: Machine) -> bool:
+    return any(each.leads and scene.nodes.machine_of(each) is machine for each in scene.nodes.replicas())
+
+
 def fill_etcd(scene: Scene) -> None:
     """etcd is full and takes no writes (NOSPACE), till what filled it is deleted. Flin must leave that state by
     itself."""
@@ -412,7 +444,7 @@ Fault = Callable[[Scene], None]
 OWN_ETCD: Final[tuple[Fault, ...]] = (
     kill_leader, kill_machine, stop_leader, kill_etcd_leader, kill_all, end_machine, kill_leader_again, stop_machine,
     kill_follower, kill_amid_handover, stop_etcd_leader, stop_supervisor, kill_supervisor, stop_amid_handover,
-    jump_clock, kill_leader_that_came_back, end_all, jump_clock_of_one,
+    jump_clock, kill_leader_that_came_back, end_all, jump_clock_of_one, fail_over,
 )  # fmt: skip
 """For nodes that start an etcd each."""
 
@@ -428,7 +460,7 @@ NETWORKED: Final[tuple[Fault, ...]] = (
 """For nodes that start an etcd each, and have a network."""
 
 SMALL: Final[tuple[Fault, ...]] = (
-    fill_etcd, kill_amid_truncation, kill_etcd_amid_compaction, kill_leader, kill_all, fill_disk,
+    fill_etcd, kill_amid_truncation, kill_etcd_amid_compaction, kill_leader, kill_all, fill_disk, fill_disk_of_leader,
 )  # fmt: skip
 """For nodes with little room."""
 

@@ -173,6 +173,10 @@ class Nodes:
         assert leader is not None, f"group {group} is led"
         _asked(leader.place, "SET", key, "expires", "PX", str(milliseconds))
 
+    def fail_over(self, replica: Replica) -> Any:
+        """Ask it to lead."""
+        return _asked(replica.place, "CLUSTER", "FAILOVER")
+
     def machine_of(self, replica: Replica) -> Machine:
         return self.machines[(replica.port - self._base[0]) % PORT_STEP // NODE_STEP]
 

@@ -61,8 +61,12 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no room."""
+        self.leave(0)
+
+    def leave(self, free_bytes: int) -> None:
+        """No more than that."""
         with suppress(OSError), (self.folder / "ballast").open("ab", buffering=0) as file:
-            while True:
+            while self.free_bytes > free_bytes or not free_bytes:
                 file.write(bytes(1 << 12))
 
     def empty(self) -> None:

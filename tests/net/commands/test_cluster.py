@@ -48,7 +48,7 @@ def test_nodes_send_each_other_nothing(node: HandlerClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["ADDSLOTS 1", "MEET 127.0.0.1 7002", "FAILOVER", "RESET", "SETSLOT 1 STABLE", "REPLICATE x", "FORGET x"]
+    "words", ["ADDSLOTS 1", "MEET 127.0.0.1 7002", "RESET", "SETSLOT 1 STABLE", "REPLICATE x", "FORGET x"]
 )
 def test_what_changes_a_cluster_is_refused(node: HandlerClient, words: str) -> None:
     assert b"`flin resize`" in node.call(b"CLUSTER", *words.encode().split())

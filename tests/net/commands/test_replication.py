@@ -58,6 +58,7 @@ def test_a_leader() -> None:
         "cluster_replication:replicated",
         "cluster_epoch:7",
         "cluster_has_lease:1",
+        "cluster_has_room:1",
         "cluster_clock_skew_ms:3",
         "cluster_etcd_used_share:0.5",
     } <= {*lines(client, b"INFO", b"replication")}
@@ -90,6 +91,26 @@ def test_a_follower() -> None:
     assert "cluster_replication:forming: 1 of 3, not replicated" in lines(client, b"INFO", b"replication")
     role.shown = ReplicaFigures(voting_nodes=3)
     assert "cluster_replication:replicated" in lines(client, b"INFO", b"replication")
+
+
+def test_a_follower_is_told_to_lead() -> None:
+    """The words are Redis's."""
+    role = following()
+    client = replica(role)
+    assert client.call(b"CLUSTER", b"FAILOVER") == client.call(b"CLUSTER", b"FAILOVER", b"force") == b"+OK\r\n"
+    assert role.asked == 2
+    role.is_seen = False
+    down = b"-ERR Master is down or failed, please use CLUSTER FAILOVER FORCE\r\n"
+    assert client.call(b"CLUSTER", b"FAILOVER") == down
+    assert client.call(b"CLUSTER", b"FAILOVER", b"TAKEOVER") == b"+OK\r\n"
+    assert client.call(b"CLUSTER", b"FAILOVER", b"NOW") == b"-ERR syntax error\r\n"
+    role.topology = Topology(tuple(replace(node, replica_of=NOBODY) for node in NODES), 1)
+    unknown = b"-ERR I'm a replica but my master is unknown to me\r\n"
+    assert client.call(b"CLUSTER", b"FAILOVER", b"FORCE") == unknown
+    leading = FakeRole()
+    told = b"-ERR You should send CLUSTER FAILOVER to a replica\r\n"
+    assert replica(leading).call(b"CLUSTER", b"FAILOVER") == told
+    assert (role.asked, leading.asked) == (3, 0)
 
 
 HALF = SLOTS // 2

@@ -59,7 +59,7 @@ def test_the_dashboard(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
         grounds = set()
         for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
             _look(browser, server, width, scheme)
-            assert _text(browser, "#state") == "READY"
+            wait_until(lambda: _text(browser, "#state") == "READY", "the server is ready: it may have had no turn")
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             grounds.add(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
             assert browser.get_log("browser") == []

@@ -408,7 +408,14 @@ def fill_etcd(scene: Scene) -> None:
         if "database space exceeded" in etcd_put(url, f"junk/{number:04}", bytes(JUNK_BYTES)):
             break
     scene.pause(LEASE_SECONDS)
-    etcd_delete(url, "junk/", "junk0")
+
+    def is_deleted() -> bool:
+        with suppress(OSError):  # it has no turn, or no leader
+            etcd_delete(url, "junk/", "junk0")
+            return True
+        return False
+
+    wait_until(is_deleted, "what fills etcd is deleted")
 
 
 def kill_amid_truncation(scene: Scene) -> None:

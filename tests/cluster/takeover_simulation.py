@@ -24,6 +24,7 @@ from math import inf
 from flin.cluster.etcd.key_value import Get, KeyValueStore, ModRevision, Operation, Outcome, Put
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, ReplicasValue
+from flin.cluster.node.succession import Succession
 from flin.cluster.replica.lease import Lease
 from flin.cluster.replica.takeover import APPLIED_SECONDS, Kind, Myself, Place, Request, Role
 
@@ -54,7 +55,17 @@ CALM = Faults(0, 0, 0, 0, 0, 0)
 class Simulation:
     """`broken` says what was wrong, first things first."""
 
-    def __init__(self, seed: int, names: str = "abc", place: type[Place] = Place, lease: type[Lease] = Lease) -> None:
+    def __init__(
+        self,
+        seed: int,
+        names: str = "abc",
+        place: type[Place] = Place,
+        lease: type[Lease] = Lease,
+        *,
+        buries_the_living: bool = False,
+    ) -> None:
+        """buries_the_living: supervisors give the places of processes away that only stand still."""
+        self.buries_the_living = buries_the_living
         self.random = random.Random(seed)
         self.now = 0.0
         self.store: KeyValueStore = MemoryKeyValues().client()
@@ -66,6 +77,8 @@ class Simulation:
         self.led_at: list[float] = []
         self.longest_gap = 0.0
         self.claims = 0
+        self.buried = 0
+        """Leaders that had died, and whose supervisors gave their places away."""
         self.followed = 0
         """Leaders that went on as followers."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -129,6 +142,7 @@ class Machine:
         choose = self.simulation.random
         self.rate = 1 + choose.uniform(-1, 1) * self.simulation.faults.rate
         self.offset = choose.uniform(0, 1e6)
+        self.succession = Succession(self.simulation.store, KEYS, self.name, lambda: (), self.clock)
         self.start()
         self.beat()
         self.step()
@@ -165,8 +179,11 @@ class Machine:
             self.cut_until = simulation.now + choose.expovariate(1 / 4)
         if simulation.chance(faults.stop, step):
             self.stopped_until = simulation.now + choose.expovariate(1 / 5)
+            if worker is not None and simulation.buries_the_living:
+                self.bury(worker.start)
         if worker is not None and simulation.chance(faults.kill, step):
             self.worker = None
+            simulation.after(choose.uniform(0, 0.5), lambda: self.bury(worker.start))
             simulation.after(choose.uniform(0.2, 3), self.start)
         elif worker is not None and simulation.chance(faults.hand_over, step):
             worker.wants_end = True
@@ -174,6 +191,11 @@ class Machine:
             worker.read()
         simulation.check()
         simulation.after(step, self.step)
+
+    def bury(self, start: str) -> None:
+        """The supervisor sees that this process has ended."""
+        if self.simulation.now >= self.cut_until:
+            self.simulation.buried += bool(self.succession.pass_on(GROUP, start))
 
     def when_running(self, call: Callable[[], None]) -> None:
         """At once, or when the process goes on."""

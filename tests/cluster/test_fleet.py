@@ -10,6 +10,7 @@ import pytest
 from flin.cluster.workers.fleet import (
     ANEW,
     END_SECONDS,
+    LATER_SECONDS,
     MAX_DELAY_SECONDS,
     MAX_STARTS,
     STABLE_SECONDS,
@@ -50,6 +51,37 @@ def quiet(steps: list[Step]) -> list[Step]:
 
 def texts(steps: list[Step]) -> list[str]:
     return [step.text for step in steps if isinstance(step, Note)]
+
+
+def test_whom_nobody_misses_is_started_when_the_others_are_ready() -> None:
+    made = fleet(4)
+    made.later = {1, 3}
+    late = [Start(number, LATER_SECONDS) for number in (1, 3)]
+    assert made.begin() == [Start(0, 0), Start(2, 0), *late]
+    assert made.note_ready(0, 1.0) == []
+    assert made.note_ready(2, 1.0) == [Start(1, 0), Start(3, 0)]
+    assert not made.note_started(1), "its time came later"
+    assert made.note_ready(1, 2.0) == []
+    assert made.note_ready(3, 2.0) == [Announce()]
+
+
+def test_who_waits_for_long_holds_nobody_up() -> None:
+    made = fleet(3)
+    made.later = {1, 2}
+    made.begin()
+    assert made.note_started(1)
+    assert made.note_ready(1, 6.0) == [], "the first one is not ready"
+    assert made.note_ready(0, 7.0) == [Start(2, 0)]
+    assert made.stop()[-3:] == [Signal(1, signal.SIGTERM), Signal(2, signal.SIGTERM), LIMIT]
+
+
+def test_who_was_to_come_later_does_not_come_after_the_end() -> None:
+    made = fleet(2)
+    made.later = {1}
+    made.begin()
+    made.stop()
+    assert not made.note_started(1)
+    assert made.note_end(0, CLEAN, 1.0) == [Finish("")]
 
 
 def test_all_are_started_and_then_announced_once() -> None:

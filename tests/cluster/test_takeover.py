@@ -117,8 +117,9 @@ class Impatient(Place):
         {"place": DoesNotLookAtTheLease},
         {"place": RenewsWhatItLost},
         {"place": Impatient},
+        {"buries_the_living": True},
     ],
-    ids=lambda broken: next(iter(broken.values())).__name__,
+    ids=str,
 )
 def test_each_broken_rule_is_found_out(broken: dict[str, Any]) -> None:
     assert any(run(seed, **broken).broken for seed in range(60))

@@ -47,6 +47,7 @@ from flin.cluster.node.node_page import NodePage
 from flin.cluster.node.node_supervisor import NodeSupervisor
 from flin.cluster.node.old_copies import OldCopies
 from flin.cluster.node.own_etcd import NodeEtcd, OwnMembership
+from flin.cluster.node.succession import Succession
 from flin.cluster.replica.checkpoint_giver import CheckpointGiver
 from flin.cluster.slot_map import client_id
 from flin.cluster.workers.assignment import shared
@@ -96,8 +97,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         keys = Keys(record.cluster)
         node = _node_value(options, sockets, etcd)
         if not record.is_joining and (is_new or etcd.is_own):  # it may have ended before it had done so
-            what = "etcd" if is_new else "a majority of the cluster's etcd"
-            waited(partial(begin, store, keys, record, node), what)
+            waited(partial(begin, store, keys, record, node), "etcd" if is_new else "a majority of the cluster's etcd")
         waited(partial(register, store, keys, record, node, is_new=is_new), "a majority of the cluster's etcd")
         start = secrets.token_hex(NAME_BYTES)
         membership = OwnMembership(etcd.maintenance, record, store, keys) if etcd.is_own else None
@@ -142,6 +142,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             etcd=etcd,
             secret=secret,
             old_copies=OldCopies(store, keys, record.node, groups),
+            succession=Succession(store, keys, record.node, controller.away),
             hub=hub,
             remark=remark,
         )

@@ -1,6 +1,7 @@
 """The supervisor of a node: a process for each group that it holds, as long as the cluster wants it to hold that.
 
-It starts with the copies that count. Once these are ready, it adds those that are to be made (moves.py), and ends those
+It starts with the copies that count: first those that lead, or led last, and would be missed; then the others, to which
+these leave the processors. Once all are ready, it adds those that are to be made (moves.py), and ends those
 that are not wanted any more; their directories go after them (old_copies.py).
 """
 
@@ -21,9 +22,10 @@ from flin.cluster.node.hub import Hub
 from flin.cluster.node.node_directory import NodeRecord, write_record
 from flin.cluster.node.old_copies import OldCopies
 from flin.cluster.node.own_etcd import NodeEtcd
+from flin.cluster.node.succession import Succession
 from flin.cluster.slot_map import SlotMap, leader_of
 from flin.cluster.workers.assignment import ReplicaPlace
-from flin.cluster.workers.fleet import Fleet, Member, State
+from flin.cluster.workers.fleet import ANEW, Ending, Fleet, Member, State
 from flin.cluster.workers.lines import Lines
 from flin.cluster.workers.ports import turn_away
 from flin.cluster.workers.supervisor import Supervisor
@@ -45,7 +47,7 @@ class NodeSupervisor(Supervisor):
 
     def __init__(
         self, *arguments: Any, record: NodeRecord, controller: Controller, etcd: NodeEtcd, secret: bytes,
-        old_copies: OldCopies, hub: Hub, remark: str = "",
+        old_copies: OldCopies, succession: Succession, hub: Hub, remark: str = "",
     ) -> None:  # fmt: skip
         """arguments: of Supervisor. secret: the cluster's."""
         self._record = record
@@ -53,6 +55,8 @@ class NodeSupervisor(Supervisor):
         self._etcd = etcd
         self._secret = secret.decode()
         self._old_copies = old_copies
+        self._succession = succession
+        self._starts: dict[int, str] = {}
         self._removing: set[int] = set()
         self._ending = remark
         self._hub = hub
@@ -82,8 +86,13 @@ class NodeSupervisor(Supervisor):
 
     async def _run(self) -> int:
         """The hub ends before the page, which carries its links."""
-        for group in self._counting(self._controller.map):
+        found = self._controller.map
+        counting = self._counting(found)
+        for group in counting:
             self._fleet.members[group].state = State.STARTING
+        led = {group for group in counting if leader_of(found, group) == self._record.node}
+        if led:
+            self._fleet.later = {*counting} - led
         async with self._hub:
             looking = asyncio.ensure_future(self._look())
             try:
@@ -140,9 +149,14 @@ class NodeSupervisor(Supervisor):
         super()._discard(number)
         turn_away(chain(self._sockets[number].plain, self._sockets[number].tls))
 
+    def _note_end(self, number: int, ending: Ending) -> None:
+        super()._note_end(number, ending)
+        if ending.code not in (0, ANEW):  # such a one has given its place away, or lost it
+            self._loop.run_in_executor(None, self._succession.pass_on, number, self._starts[number])
+
     def _place(self, number: int) -> ReplicaPlace:
         record, tls = self._record, self._options.cluster_tls
-        start = secrets.token_hex(START_BYTES)
+        start = self._starts[number] = secrets.token_hex(START_BYTES)
         endpoints = self._etcd.endpoints(self._controller.map)
         return ReplicaPlace(record.cluster, record.node, number, record.groups, start, endpoints, tls, self._secret)
 

@@ -11,6 +11,7 @@ Pure: every call returns the steps to take, in order. The rules:
 - One that does not end when all must is killed.
 - One that ends to begin anew (a replica whose group has another leader now) is started again at once.
 - One that is not wanted any more (a replica that another node has now) is told to end, and may be wanted again later.
+- Those that nobody misses are started once the others are ready, or after some seconds.
 - One that came later than the others (a copy that does not count yet) ends nothing if it cannot start.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final, TypeAlias
@@ -30,6 +32,9 @@ MAX_DELAY_SECONDS: Final = 10.0
 
 STABLE_SECONDS: Final = 60.0
 """A worker that has answered for so long did not die of its start: its next death is a first one."""
+
+LATER_SECONDS: Final = 5.0
+"""How long those wait at the start that nobody misses: the others are ready within that, if they lack nothing."""
 
 END_SECONDS: Final = 60.0
 """How long a worker may take to end. It takes less than 5 s, and longer only where the disk stalls under its last sync;
@@ -151,11 +156,23 @@ class Fleet:
     is_announced: bool = False
     is_stopping: bool = False
     problem: str = field(default="")
+    later: Collection[int] = ()
+    """Those that nobody misses."""
 
     def begin(self) -> list[Step]:
         """Members that have ended are not started yet: `add` does that."""
+        for number in self.later:
+            self.members[number].state = State.WAITING
         starts = [Start(number, 0) for number, each in enumerate(self.members) if each.state is State.STARTING]
-        return [*starts, *self._maybe_announce()]
+        rest = [Start(number, LATER_SECONDS) for number in self.later]
+        return [*starts, *rest, *self._maybe_announce()]
+
+    def _maybe_rest(self) -> list[Step]:
+        """The others are ready."""
+        if any(each.state is State.STARTING for each in self.members):
+            return []
+        numbers, self.later = self.later, ()
+        return [Start(number, 0) for number in numbers if self.note_started(number)]
 
     def add(self, number: int) -> list[Step]:
         """Start one that was not wanted until now; nothing, if it is there, or was told to end by somebody else."""
@@ -190,7 +207,7 @@ class Fleet:
         member.state, member.ready_at, member.vain_starts = State.READY, now, 0
         if self.is_announced:
             return [Note(f"worker {number} is ready again")]
-        return self._maybe_announce()
+        return [*self._maybe_rest(), *self._maybe_announce()]
 
     def note_started(self, number: int) -> bool:
         """Whether a worker whose time has come is to be started indeed; then it counts as starting."""

@@ -300,7 +300,11 @@ class Supervisor:
             del self._workers[number]
             self._board.clear(number)
             self._discard(number)
-            self._take(self._fleet.note_end(number, ending, self._loop.time()))
+            self._note_end(number, ending)
+
+    def _note_end(self, number: int, ending: Ending) -> None:
+        """A worker's process has ended."""
+        self._take(self._fleet.note_end(number, ending, self._loop.time()))
 
     def _announce(self) -> None:
         hosts = " ".join(self._options.bind)

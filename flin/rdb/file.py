@@ -59,6 +59,9 @@ _REFUSED: Final = {
 
 _MODULE_END, _MODULE_SIGNED, _MODULE_UNSIGNED, _MODULE_FLOAT, _MODULE_DOUBLE, _MODULE_STRING = range(6)
 
+_OF_LOG: Final = (b"aof-base", b"aof-preamble")
+"""Facts of Redis 7, and of Redis 4 to 6."""
+
 _CHECKSUM: Final = struct.Struct("<Q")
 _SECONDS: Final = struct.Struct("<i")
 
@@ -88,6 +91,19 @@ Item: TypeAlias = Entry | Library
 def is_head(data: bytes) -> bool:
     """Whether a file that begins so is one, or one that only Valkey reads: `read` says so."""
     return data.startswith((MAGIC, b"VALKEY"))
+
+
+def is_base_of_log(data: bytes) -> bool:
+    """Whether requests follow, in this file or another: an append-only file of Redis begins with it. Raises
+    PayloadError."""
+    reader = Reader(data, len(data))
+    _version(reader)
+    while reader.byte() == _FACT:
+        reader.begin()
+        name, text = reader.string(), reader.string()
+        if name in _OF_LOG:
+            return text == b"1"
+    return False
 
 
 def read(data: bytes, most_bytes: int) -> Generator[Item, None, int]:

@@ -34,18 +34,18 @@ class _Raising:
     """A store whose refusals are kept: the pending batch, made for a server, only tells its clients of them."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self.refusal: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self.store, name)
 
     def put(self, key: bytes, value: bytes) -> int:
         return self.commit({key: value})
 
     def commit(self, batch: Any, ranges: Any = ()) -> int:
         try:
-            return self._store.commit(batch, ranges)
+            return self.store.commit(batch, ranges)
         except Exception as error:
             self.refusal = error
             raise
@@ -76,9 +76,19 @@ class Import:
     def add_all(self, items: Iterable[Item | Request]) -> None:
         """Add all of them. What reading them raises; what a write raises; ImportDataError for a collection or library
         that is none, or a request that fails."""
-        for item in items:
-            self.add(item)
-        self.end()
+        store = self._store.store
+        held_sweep = store.holds_sweep
+        try:
+            for item in items:
+                self.add(item)
+            self.end()
+        finally:
+            store.holds_sweep, store.keeps_expired = held_sweep, False
+
+    def _begin_log(self) -> None:
+        """From here on nothing expires: when the requests were made, what they change was there."""
+        self._store.store.hold_sweep()
+        self._store.store.keeps_expired = True
 
     def add(self, item: Item | Request) -> None:
         if isinstance(item, Request):
@@ -95,6 +105,7 @@ class Import:
             from flin.transfer.replay import Replay  # all commands: most imports need none
 
             self._commit()
+            self._begin_log()
             self._replay = Replay(self._store, self._path)
         self._replay.run(request)
         self.requests += 1
@@ -115,8 +126,10 @@ class Import:
 
     def _add(self, record: Record) -> None:
         if 0 < record.expires_at_ms <= self._pending.now_ms:
-            self.expired += 1
-            return
+            if not record.may_be_prolonged:
+                self.expired += 1
+                return
+            self._begin_log()
         if record.database >= MAX_DATABASES:
             raise self._no_such_database(record)
         keyspace = self._databases.keyspaces[record.database]

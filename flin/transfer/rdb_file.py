@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from typing import IO, Final
 
 import flin
@@ -21,13 +22,15 @@ def read(data: bytes, path: str) -> Generator[Item, None, int]:
     none, and at the end if the checksum is another. The generator's value is where the file ends."""
     found = rdb.read(data, MAX_VALUE_BYTES)
     try:
+        is_base = rdb.is_base_of_log(data)
         while True:
             item = next(found)
             place = f"offset {item.offset}"
             if isinstance(item, rdb.Library):
                 yield Library(item.source, place)
             else:
-                yield record_of(item.key, item.value, item.expires_at_ms, item.database, place)
+                record = record_of(item.key, item.value, item.expires_at_ms, item.database, place)
+                yield replace(record, may_be_prolonged=True) if is_base else record
     except StopIteration as end:
         stop: int = end.value
         return stop

@@ -28,6 +28,8 @@ class Record:
     """Where it stands in its file, for errors."""
     value: Value | None = field(default=None, compare=False)
     """A collection that was decoded already."""
+    may_be_prolonged: bool = field(default=False, compare=False)
+    """It is there even if it has expired: requests come after it, and one may give it a later expiry."""
 
     def body(self) -> bytes:
         """The value as RDB has it: its type byte, then the rest."""

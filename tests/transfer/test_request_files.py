@@ -12,14 +12,20 @@ import flin.engine
 from flin.cli.main import main
 from flin.engine.engine import store_of
 from flin.errors import ImportDataError
-from flin.rdb.value import Stream
+from flin.rdb import body, dump
+from flin.rdb import file as rdb
+from flin.rdb.crc64 import crc64
+from flin.rdb.dump import stored
+from flin.rdb.value import Stream, String
 from flin.testing.process import wait_until
 from flin.transfer import append_only, request_file
+from flin.transfer.files import import_from
 from flin.transfer.link import pack
 from flin.transfer.record import Request
 from tests.net.raw_client import RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
+from tests.rdb.server import JudgingClient
 from tests.test_cli import Capture, run
 from tests.transfer.redis_content import Content, content, fill, libraries
 
@@ -129,6 +135,93 @@ def test_the_append_only_directory_of_a_redis(tmp_path: Path, preamble: str) -> 
     with running_redis(tmp_path, **options) as port:  # it reads what it wrote: commands do not tell all of a stream
         shown = content(port), libraries(port)
     assert (_unseen(found[0]), found[1]) == (_unseen(shown[0]), shown[1])
+
+
+def test_what_expires_is_there_for_the_requests_after_it(tmp_path: Path, capsys: Capture) -> None:
+    """All of it expired long ago, but what was prolonged in time. Redis loads the same files, and shows the same."""
+    past, later = b"%d" % 1_700_000_000_000, b"%d" % 4_000_000_000_000
+    base = rdb.head() + rdb.fact(b"aof-base", b"1") + rdb.database(0)
+    for key in (b"base kept", b"base prolonged", b"base gone"):
+        base += rdb.entry_head(0, key, int(past)) + body.encode(String(b"1"))[1:]
+    base += rdb.end()
+    requests = [
+        [b"SELECT", b"0"],
+        [b"PERSIST", b"base kept"],
+        [b"PEXPIREAT", b"base prolonged", later],
+        [b"SET", b"kept", b"1", b"PXAT", past],
+        [b"INCR", b"kept"],
+        [b"PERSIST", b"kept"],
+        [b"SET", b"gone", b"1", b"PXAT", past],
+        [b"HSET", b"hash", b"f", b"1"],
+        [b"PEXPIREAT", b"hash", past],
+        [b"HSET", b"hash", b"g", b"2"],
+        [b"PEXPIREAT", b"hash", later],
+        [b"RPUSH", b"list gone", b"1"],
+        [b"PEXPIREAT", b"list gone", past],
+        [b"SET", b"deleted", b"1", b"PXAT", past],
+        [b"DEL", b"deleted"],
+        [b"RESTORE", b"restored", past, dump.encode(String(b"1")), b"ABSTTL"],
+        [b"PERSIST", b"restored"],
+    ]
+    directory = tmp_path / "appendonlydir"
+    directory.mkdir()
+    (directory / "appendonly.aof.1.base.rdb").write_bytes(base + stored(crc64(base)))
+    (directory / "appendonly.aof.1.incr.aof").write_bytes(pack(requests))
+    (directory / "appendonly.aof.manifest").write_text(
+        "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+    )
+    (tmp_path / "one.aof").write_bytes(base + stored(crc64(base)) + pack(requests))  # as Redis before 7 writes it
+    shown = []
+    for source, name in ((directory, "data"), (tmp_path / "one.aof", "of one")):
+        assert main(["import", str(source), str(tmp_path / name)]) == 0
+        shown.append(_living_in(tmp_path / name))
+    with flin.engine.open(tmp_path / "open") as db:
+        import_from(db, tmp_path / "one.aof")
+        assert not store_of(db).holds_sweep
+        assert not store_of(db).keeps_expired
+        db.compact()
+    shown.append(_living_in(tmp_path / "open"))
+    with running_redis(tmp_path, appendonly="yes") as port:
+        shown.append(_living(port))
+    assert set(shown[0]) == {b"base kept", b"base prolonged", b"kept", b"hash", b"restored"}
+    assert all(each == shown[0] for each in shown)
+
+
+def _living_in(directory: Path) -> dict[bytes, object]:
+    with flin.engine.open(directory, create=False) as db:
+        assert db.verify() == []
+        with ServerThread(store_of(db)) as server:
+            return _living(server.port)
+
+
+def _living(port: int) -> dict[bytes, object]:
+    """Keys with their values and expiries, without those that have expired and are not deleted yet."""
+    with JudgingClient(port) as client:
+        wait_until(lambda: client.call(b"PING").payload == b"PONG", "the files are loaded")
+        keys = client.ask(b"KEYS", b"*")
+        return {key: (client.value(key), client.ask(b"PEXPIRETIME", key)) for key in keys}
+
+
+def test_how_long_counts_from_now(tmp_path: Path) -> None:
+    """Files that others wrote, for `redis-cli --pipe`, may say that; and so may scripts in files of before 7.0."""
+    file, new = tmp_path / "commands.resp", tmp_path / "new"
+    script = b"redis.call('SET', KEYS[1], '1') redis.call('EXPIRE', KEYS[1], '5000')"
+    file.write_bytes(
+        pack(
+            [
+                [b"SETEX", b"a", b"5000", b"1"],
+                [b"SET", b"b", b"1"],
+                [b"expire", b"b", b"5000"],
+                [b"XADD", b"s", b"*", b"f", b"v"],
+                [b"eval", script, b"1", b"c"],
+            ]
+        )
+    )
+    assert main(["import", str(file), str(new)]) == 0
+    with flin.engine.open(new) as db:
+        assert all(4000 < (db.ttl(key) or 0) <= 5000 for key in (b"a", b"b", b"c"))
+    with flin.engine.open(new) as db, ServerThread(store_of(db)) as server, RawClient(server.port) as client:
+        assert client.call(b"XRANGE", b"s", b"1700000000000", b"+").data.startswith(b"*1\r\n")
 
 
 def _unseen(found: Content) -> Content:

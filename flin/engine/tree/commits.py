@@ -70,6 +70,7 @@ class Commits(Turns):
         self.dropped = DroppedMemtables()
         self._recent = RecentWrites(options.memory_limit_bytes // RECENT_WRITES_SHARE)
         self._notes_writes = False  # a transaction is open
+        self.keeps_expired = False  # set by whoever may still prolong what has expired: no flush or merge drops it
         self._measured: Version | None = None
         self._unseen = 0.0  # of that version
 
@@ -312,8 +313,8 @@ class Commits(Turns):
 
     def expired_ms(self) -> int:
         """What has expired by then has expired for everybody, so its value may go: now, or when the clock of the oldest
-        open transaction stopped."""
-        return self._exclusively(lambda: self._recent.oldest_ms(self.options.clock_ms()))
+        open transaction stopped. 0 where it is kept (`keeps_expired`)."""
+        return 0 if self.keeps_expired else self._exclusively(lambda: self._recent.oldest_ms(self.options.clock_ms()))
 
     def count_since(self, sequence: int) -> int:
         """About how many writes were noted after the sequence."""

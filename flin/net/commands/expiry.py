@@ -48,16 +48,16 @@ def pexpireat(context: Context, args: list[bytes]) -> Value:
 
 
 def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) -> Value:
-    keyspace, key, now_ms = context.keyspace, args[1], context.now_ms
+    keyspace, key = context.keyspace, args[1]
     options = expire_options(args, 3) if len(args) > 3 else None
-    expires_at_ms = any_expiry(args[2], unit, now_ms, name)
+    expires_at_ms = any_expiry(args[2], unit, context.now_ms, name)
     entry = keyspace.settled(key)
     if entry is None:
         return ZERO
     value, current_ms, tag = (entry, 0, 0) if isinstance(entry, bytes) else entry
     if options is not None and not options.allow(current_ms, expires_at_ms):
         return ZERO
-    if expires_at_ms <= now_ms:
+    if expires_at_ms <= keyspace.now_ms:
         keyspace.note_gone(entry)
         keyspace.delete(key)
         context.notify(b"del", key)

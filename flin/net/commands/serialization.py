@@ -183,7 +183,7 @@ def _put(context: Context, key: bytes, payload: bytes, crc: int, options: _Optio
     replaced = keyspace.entry(key)
     if replaced is not None:
         keyspace.note_gone(replaced)
-    if 0 < expires_at_ms <= context.now_ms:
+    if 0 < expires_at_ms <= keyspace.now_ms:
         if replaced is not None:
             keyspace.delete(key)
             context.notify(b"del", key)

@@ -157,7 +157,7 @@ def getex(context: Context, args: list[bytes]) -> Value:
         return None
     if options.expiry is not None:
         expires_at_ms = positive_expiry(options.expiry, options.unit, context.now_ms, "getex")
-        if expires_at_ms <= context.now_ms:
+        if expires_at_ms <= keyspace.now_ms:
             keyspace.delete(key)
             context.notify(b"del", key)
         else:

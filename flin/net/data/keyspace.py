@@ -312,7 +312,7 @@ class Keyspace:
 
     @property
     def now_ms(self) -> int:
-        return self._pending.now_ms
+        return self._pending.now_ms  # what expires then or before is absent
 
     @contextmanager
     def journal(self, *, commits: bool = False) -> Iterator[Journal]:

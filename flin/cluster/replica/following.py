@@ -1,18 +1,21 @@
 """What a replica applies: entries of its group's log, each whole one as one commit of its own store, on the loop.
 
-The log's thread decodes; the loop commits, a few milliseconds at a time. The thread waits for it, so no more is read
-meanwhile than what is applied, and while the store stalls nothing is read.
+The log's thread decodes; the loop commits, a few milliseconds at a time. The thread goes on at once, since to wake it
+when an entry is applied would cost more than to apply it; it waits only while much is not applied yet, and while the
+store stalls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flin.cluster.etcd.key_value import Unavailable
 from flin.cluster.log.follower import Follower, LoggedCommit
@@ -26,10 +29,22 @@ if TYPE_CHECKING:
     from flin.engine.tree.store import Store
     from flin.net.server import Server
 
+logger = logging.getLogger(__name__)
+
 TURN_SECONDS: Final = 0.002
 """How long the loop applies before it looks at its clients."""
 
 STALL_POLL_SECONDS: Final = 0.01
+
+MAX_BEHIND_BYTES: Final = 1 << 20
+"""How much of the log may be read and not applied yet: sixteen of the largest entries."""
+
+
+class _Read(NamedTuple):
+    """What is to be committed, and how much of the log it is."""
+
+    commit: LoggedCommit
+    size: int
 
 
 class Applying:
@@ -57,6 +72,10 @@ class Applying:
         self._server: Server
         self._following: Following | None = None
         self._has_ended = threading.Event()
+        self._read_bytes = 0
+        self._queue: deque[_Read | Future[None]] = deque()  # who waits for all that was read is told in its turn
+        self._is_scheduled = False  # `_commit` will be called
+        self._failure: Exception | None = None
 
     @property
     def next_number(self) -> int:
@@ -77,6 +96,8 @@ class Applying:
         """Nothing is applied once this has returned. Not on the loop, which must run on meanwhile."""
         self._has_ended.set()
         self.pause()
+        with suppress(Exception):  # who was to be told of that has been told
+            self._wait_until_applied()
 
     def pause(self) -> None:
         if self._following is not None:
@@ -96,7 +117,8 @@ class Applying:
                 continue
             self._apply(page.entries)
             is_end = page.is_end
-        return True
+        self._wait_until_applied()
+        return not self._has_ended.is_set()
 
     def _receive(self, told: list[Numbered] | FlinError) -> None:
         if isinstance(told, FlinError):
@@ -109,30 +131,53 @@ class Applying:
             raise
 
     def _apply(self, entries: list[Numbered]) -> None:
-        self.log_bytes += sum(len(each.entry.data) for each in entries)
-        taken = map(self._follower.take, entries)
-        commits = deque([commit for commit in taken if commit is not None])
+        for numbered in entries:
+            commit = self._follower.take(numbered)
+            self._read_bytes += len(numbered.entry.data)
+            if commit is not None:
+                self._queue.append(_Read(commit, self._read_bytes))
         while self._store.stall() and not self._has_ended.is_set():
             time.sleep(STALL_POLL_SECONDS)
-        done: Future[None] = Future()
-        self._loop.call_soon_threadsafe(self._commit, commits, done)
-        done.result()
+        self._schedule()
+        if self._read_bytes - self.log_bytes > MAX_BEHIND_BYTES:
+            self._wait_until_applied()
 
-    def _commit(self, commits: deque[LoggedCommit], done: Future[None]) -> None:
+    def _wait_until_applied(self) -> None:
+        """All that was read so far. Not on the loop. Raises why it is not."""
+        applied: Future[None] = Future()
+        self._queue.append(applied)
+        self._schedule()
+        applied.result()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon_threadsafe(self._commit)
+
+    def _commit(self) -> None:
         """On the loop."""
-        until = time.monotonic() + TURN_SECONDS
+        self._is_scheduled = False  # first: what is added from here on may be missed here
+        queue, until = self._queue, time.monotonic() + TURN_SECONDS
+        while queue:
+            each = queue.popleft()
+            if isinstance(each, Future):
+                each.set_result(None) if self._failure is None else each.set_exception(self._failure)
+            elif self._failure is None and not self._has_ended.is_set():
+                self._commit_one(each)
+            if queue and time.monotonic() > until:
+                self._schedule()
+                return
+
+    def _commit_one(self, read: _Read) -> None:
+        commit = read.commit
         try:
-            while commits:
-                commit = commits.popleft()
-                if commit.points or commit.ranges:
-                    apply_foreign(self._server.services, commit.points, commit.ranges)
-                self._group_log.note_applied(commit.number, commit.clock_ms)
-                if not commits:
-                    self.skew_ms = wall_clock_ms() - commit.clock_ms
-                elif time.monotonic() > until:
-                    self._loop.call_soon(self._commit, commits, done)
-                    return
-        except Exception as error:  # the outermost frame of a callback: the thread that waits raises it
-            done.set_exception(error)
+            if commit.points or commit.ranges:
+                apply_foreign(self._server.services, commit.points, commit.ranges)
+        except Exception as error:  # the outermost frame of a callback
+            logger.exception("entry %d of the log cannot be applied", commit.number)
+            self._failure = error
+            self._on_failure(error)
             return
-        done.set_result(None)
+        self._group_log.note_applied(commit.number, commit.clock_ms)
+        self.log_bytes = read.size
+        self.skew_ms = wall_clock_ms() - commit.clock_ms

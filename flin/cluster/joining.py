@@ -21,6 +21,8 @@ TIMEOUT_SECONDS: Final = 15.0
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 
+UNKNOWN_SECRET: Final = 401
+
 LATER: Final = 503
 """The status of an answer that may be another one soon."""
 
@@ -105,12 +107,25 @@ def ask(
         response = connection.getresponse()
         data = response.read(MAX_ANSWER_BYTES)
     except http.client.RemoteDisconnected as error:
-        why = "" if context is None else ": perhaps it does not accept this node's certificate"
-        raise JoinError(f"{address} closed the connection without an answer{why}") from error
+        why = "it may have --cluster-tls" if context is None else "it may not accept this node's certificate"
+        raise JoinError(f"{address} closed the connection without an answer: {why}, or is no node's --http") from error
     except http.client.HTTPException as error:
-        raise JoinError(f"what answers at {address} does not speak HTTP: {error!r}") from error
+        raise JoinError(
+            f"what answers at {address} does not speak HTTP, so it is no node's --http: {error!r}"
+        ) from error
+    except ssl.SSLEOFError:  # it ends, perhaps: an OSError
+        raise
+    except ssl.SSLError as error:
+        raise JoinError(
+            f"{address}: {error}; all nodes must have --cluster-tls, with certificates of one authority, or none"
+        ) from error
     finally:
         connection.close()
+    if response.status == UNKNOWN_SECRET:
+        raise JoinError(
+            f"{address} has another secret than this one: copy its file cluster-secret here, or name it with "
+            "--cluster-secret-file"
+        )
     if response.status >= 300:
         raise JoinError(f"{address}: {_told(data)}", response.status == LATER)
     return data
@@ -120,4 +135,4 @@ def _told(data: bytes) -> str:
     try:
         return str(json.loads(data)["error"])
     except (ValueError, TypeError, KeyError):
-        return repr(data[:200])
+        return f"it is no node's --http, and says {data[:200]!r}"

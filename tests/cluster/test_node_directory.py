@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, decode_answer, decode_request, encode
+from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, ask, decode_answer, decode_request, encode
 from flin.cluster.node.node_addresses import check_addresses, client_host
 from flin.cluster.node.node_directory import (
     NODE,
@@ -28,6 +29,7 @@ from tests.cluster.members import HOST, peer_port
 from tests.tool import needs_tool
 
 RECORD = NodeRecord("n1", "c1", 6, 3, "token", (("n1", "http://a:1"), ("n2", "http://b:2")), True, ("http://a:101",))
+URL = "http://a:1"
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
@@ -55,22 +57,42 @@ def test_which_node_a_directory_is_of(tmp_path: Path) -> None:
     from flin.cluster.node.node_keys import ClusterError
 
     options = ServerOptions(dir=str(tmp_path), node_id="n1", join="a:8080")
-    assert known_node(options) is None
+    assert known_node(options, URL) is None
     write_record(str(tmp_path), RECORD)
-    assert known_node(options) is None, "it asks again: the members may be others by now"
-    assert known_node(replace(options, join="")) == RECORD
+    assert known_node(options, URL) is None, "it asks again: the members may be others by now"
+    assert known_node(replace(options, join=""), URL) == RECORD
     write_record(str(tmp_path), replace(RECORD, is_joining=False))
-    assert known_node(options) == replace(RECORD, is_joining=False), "it began the cluster"
+    assert known_node(options, URL) == replace(RECORD, is_joining=False), "it began the cluster"
     (tmp_path / "group-00").mkdir()
     with pytest.raises(ClusterError, match=r"etcd, is lost, .* `flin cluster leave n1`, remove .*: flin standalone"):
-        known_node(options)
+        known_node(options, URL)
     write_record(str(tmp_path), replace(RECORD, members=()))
-    assert known_node(options) == replace(RECORD, members=()), "it never had one"
+    assert known_node(options, URL) == replace(RECORD, members=()), "it never had one"
     write_record(str(tmp_path), RECORD)
     (tmp_path / "etcd" / "member" / "wal").mkdir(parents=True)
-    assert known_node(options) == RECORD
+    assert known_node(options, URL) == RECORD
     with pytest.raises(ConfigError, match="is of the node n1, not n2"):
-        known_node(replace(options, node_id="n2"))
+        known_node(replace(options, node_id="n2"), URL)
+
+
+@pytest.mark.parametrize(
+    ("record", "peer_url", "told"),
+    [
+        (RECORD, "http://a:2", "at http://a:1, and now it is to be at http://a:2: give the same --raft"),
+        (RECORD, "https://a:1", "at http://a:1, and now it is to be at https://a:1"),
+        (RECORD, "", "at http://a:1, and now --etcd is given"),
+        (replace(RECORD, members=(), endpoints=()), URL, "n1 uses an etcd that others run: give --etcd"),
+        (replace(RECORD, members=(), token=""), URL, "n1 uses an etcd that others run: give --etcd"),
+    ],
+)  # fmt: skip
+def test_its_etcd_is_where_the_others_know_it(tmp_path: Path, record: NodeRecord, peer_url: str, told: str) -> None:
+    pytest.importorskip("google.protobuf")
+    from flin.cluster.node.node import known_node
+
+    (tmp_path / "etcd" / "member" / "wal").mkdir(parents=True)
+    write_record(str(tmp_path), record)
+    with pytest.raises(ConfigError, match=told):
+        known_node(ServerOptions(dir=str(tmp_path), node_id="n1"), peer_url)
 
 
 def test_nobody_is_asked_while_the_ports_of_etcd_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +178,28 @@ def test_what_is_said_when_a_node_joins() -> None:
     for data in (b"", b"{}", b"<html>", b'{"members": 1}'):
         with pytest.raises(JoinError, match="is no node of Flin"):
             decode_answer(data)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"", "without an answer: it may have --cluster-tls, or is no node's --http"),
+        (b"-ERR unknown command\r\n", "does not speak HTTP, so it is no node's --http"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n404 page not found\n", "it is no node's --http, and says b'404 page"),
+        (b'HTTP/1.1 401 x\r\n\r\n{"error": "whatever"}', "has another secret than this one: copy its file"),
+        (b'HTTP/1.1 409 x\r\n\r\n{"error": "choose another"}', "choose another"),
+    ],
+)
+def test_who_is_asked_is_no_node_or_refuses(said: bytes, told: str) -> None:
+    with socket.create_server((HOST, 0)) as server, ThreadPoolExecutor(1) as threads:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(said)
+
+        answered = threads.submit(answer)
+        with pytest.raises(JoinError, match=told):
+            ask(f"{HOST}:{server.getsockname()[1]}", "GET", "/cluster/status", b"", {}, None)
+        answered.result()

@@ -185,7 +185,7 @@ def test_one_node_says_that_it_is_forming_and_strangers_are_refused(nodes: Nodes
     second.words.append(f"-cluster-secret-file={other}")
     second.start()
     wait_until(lambda: not second.is_running, "it is refused")
-    assert "this needs the cluster's secret" in second.printed()
+    assert "has another secret than this one" in second.printed()
     assert status(capsys, first)["learning"] == []
 
     second.words.pop()

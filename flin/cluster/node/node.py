@@ -154,7 +154,7 @@ def _recorded(
     options: ServerOptions, secret: str, etcd: NodeEtcd, held: ExitStack
 ) -> tuple[NodeRecord, bool, list[WorkerSockets]]:
     """Which node this is, whether it is new, and its ports. If one is taken, that is told before anything is asked."""
-    record = known_node(options)
+    record = known_node(options, etcd.peer_url)
     if record is not None:
         return record, False, _bound(options, record.groups, held)
     if not os.path.lexists(os.path.join(options.dir, NODE)) and os.path.lexists(os.path.join(options.dir, "etcd")):
@@ -185,8 +185,10 @@ def _recorded(
     return record, True, sockets
 
 
-def known_node(options: ServerOptions) -> NodeRecord | None:
-    """Which node the directory is of. None: it is new, or is to ask once more. ConfigError, ClusterError."""
+def known_node(options: ServerOptions, peer_url: str) -> NodeRecord | None:
+    """Which node the directory is of. None: it is new, or is to ask once more. ConfigError, ClusterError.
+
+    peer_url: where its member of etcd is to be for others; empty: it uses one that others run."""
     record, directory = read_record(options.dir), Path(options.dir)
     if record is None:
         return None
@@ -202,9 +204,25 @@ def known_node(options: ServerOptions) -> NodeRecord | None:
         if record.is_joining and options.join:
             logger.info("%s was admitted to the cluster, but its etcd was never started: it asks again", record.node)
             return None
+    if problem := _other_etcd(record, peer_url):
+        raise ConfigError(f"{options.dir}: {problem}")
     if options.join:
         logger.info("%s belongs to a cluster already: --join has no effect", record.node)
     return record
+
+
+def _other_etcd(record: NodeRecord, peer_url: str) -> str:
+    """Why its etcd cannot be there, if it cannot: the others go on where they know it to be."""
+    before = dict(record.members).get(record.node, "")
+    if before and peer_url != before:
+        given = f"now it is to be at {peer_url}" if peer_url else "now --etcd is given"
+        return (
+            f"the other nodes know the etcd of {record.node} at {before}, and {given}: give the same --raft (and "
+            f"--cluster-tls, or none) as before, or `flin cluster leave {record.node}`, remove the directory, and join"
+        )
+    if peer_url and not record.members and not (record.token and record.endpoints):
+        return f"{record.node} uses an etcd that others run: give --etcd as before, not --raft"
+    return ""
 
 
 def _bound(options: ServerOptions, groups: int, held: ExitStack) -> list[WorkerSockets]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+import flin.engine
 from flin.cluster.joining import JoinAnswer, JoinError, JoinRequest, ask, decode_answer, decode_request, encode
 from flin.cluster.node.node_addresses import check_addresses, client_host
 from flin.cluster.node.node_directory import (
@@ -23,6 +24,8 @@ from flin.cluster.node.node_directory import (
     secret_path,
     write_record,
 )
+from flin.cluster.workers.groups import create_groups, make_databases
+from flin.engine.options import Options
 from flin.errors import CorruptionError, FormatVersionError
 from flin.net.settings.options import ConfigError, ServerOptions
 from tests.cluster.members import HOST, peer_port
@@ -73,6 +76,22 @@ def test_which_node_a_directory_is_of(tmp_path: Path) -> None:
     assert known_node(options, URL) == RECORD
     with pytest.raises(ConfigError, match="is of the node n1, not n2"):
         known_node(replace(options, node_id="n2"), URL)
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_a_database_is_no_nodes_directory(tmp_path: Path, groups: int) -> None:
+    """Its keys would be out of sight, and the directory of no use to those who had it. Nothing is written there."""
+    pytest.importorskip("google.protobuf")
+    from flin.cluster.node.node import known_node
+
+    if groups:
+        make_databases(create_groups(tmp_path, groups), Options())
+    else:
+        flin.engine.open(tmp_path).close()
+    there = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="of a database or of groups, and a node begins with an empty directory"):
+        known_node(ServerOptions(dir=str(tmp_path), node_id="n1"), URL)
+    assert sorted(tmp_path.rglob("*")) == there
 
 
 @pytest.mark.parametrize(

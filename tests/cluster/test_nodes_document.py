@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from flin.testing import served
 from flin.testing.cluster.machine import Machine
 from flin.testing.cluster.nodes import GROUPS, NODE_STEP, free_base
 from flin.testing.process import wait_until
@@ -41,7 +42,7 @@ class Document:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         base = free_base(GROUPS, 3)
-        self._ports = {
+        self.ports = {
             str(told + number): str(base + offset + NODE_STEP * number)
             for told, offset in ((6380, 0), (8080, 1), (9080, 2), (9180, 102))
             for number in range(3)
@@ -49,7 +50,7 @@ class Document:
         self.machines: list[Machine] = []
 
     def put(self, text: str) -> str:
-        return re.sub(r"\b[689][013]8[0-2]\b", lambda found: self._ports[found[0]], text)
+        return re.sub(r"\b([689][013]8[0-2]|6379)\b", lambda found: self.ports[found[0]], text)
 
     def run(self, line: str) -> str:
         """What a command prints, which may fail while leaders change. Two blanks end it: then it is explained."""
@@ -80,6 +81,30 @@ def document(tmp_path: Path) -> Iterator[Document]:
         machine.kill()
 
 
+def move_keys(document: Document, snippet: str, names: dict[str, Any]) -> None:
+    """The server's keys are in the cluster then, those that expire as such. It may be run again, as after a change of
+    leader."""
+    keys = [f"moved:{number}" for number in range(20)]
+    with served() as old, redis.Redis(port=old.port) as source:
+        document.ports["6379"] = str(old.port)
+        for key in keys:
+            source.rpush(key, key, "b")
+        source.pexpire(keys[0], 1 << 40)
+        exec(document.put(blocks(NODES, "python")[0]), names)  # its client
+
+        def is_moved() -> bool:
+            with suppress(redis.RedisError):
+                exec(document.put(snippet), names)
+                found = [names["client"].lrange(key, 0, -1) for key in keys]
+                ttls = [names["client"].pttl(key) > 0 for key in keys]
+                return found == [[key.encode(), b"b"] for key in keys] and ttls == [True] + [False] * 19
+            return False
+
+        wait_until(is_moved, "the keys are moved")
+        names["old"].close()
+        names["client"].close()
+
+
 def test_three_terminals(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(document.folder)
     section = NODES.partition("## Three terminals\n")[2].partition("\n## ")[0]
@@ -100,6 +125,9 @@ def test_three_terminals(document: Document, monkeypatch: pytest.MonkeyPatch) ->
 
     names: dict[str, Any] = {}
     for snippet in blocks(NODES, "python"):
+        if "6379" in snippet:
+            move_keys(document, snippet, names)
+            continue
         exec(document.put(snippet), names)
         wait_until(lambda: is_read(names["client"]), "it is read, by followers, too")
         names["client"].close()

@@ -8,6 +8,8 @@ import signal
 import socket
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -15,8 +17,12 @@ import redis
 import flin.engine
 from flin.bench.workers import free_ports
 from flin.cluster.workers import supervisor
+from flin.cluster.workers.assignment import Report
+from flin.cluster.workers.fleet import Ending
 from flin.cluster.workers.groups import create_groups, make_databases, read_groups
+from flin.cluster.workers.supervisor import Supervisor
 from flin.cluster.workers.workers_lock import workers_lock
+from flin.cluster.workers.workers_page import WorkersPage
 from flin.engine.options import Options
 from flin.errors import LockedError
 from flin.net.cluster.slots import slot_of
@@ -234,6 +240,29 @@ def test_a_damaged_group_of_a_worker_that_dies_later(serve: Serve, tmp_path: Pat
     assert printed.count("it is started again in") == 5
     assert re.search("flin: worker 1 could not be started 5 times: .*/db/group-01/MANIFEST: corrupt at offset", printed)
     assert "worker 0: " in printed.partition("flin.net.server: stopping")[0].splitlines()[-1], "it ended cleanly"
+
+
+def test_why_a_worker_is_not_there(tmp_path: Path) -> None:
+    """What it has ended by is told until the next one says what it waits for, or is there."""
+    http: Any = None
+    page = WorkersPage(http, str(tmp_path), create_groups(tmp_path, 2))
+    loop = SimpleNamespace(remove_reader=lambda _: None)
+    board = SimpleNamespace(clear=lambda _: None)
+    own: Any = SimpleNamespace(
+        _page=page, _board=board, _loop=loop, _note_end=lambda *_: None, _discard=page.discard, _workers={}
+    )
+
+    def hear(code: int, *reports: Report) -> str:
+        ending = Ending(code, next((each.failure for each in reports if each.failure), ""))
+        worker: Any = SimpleNamespace(heard=lambda: reports, has_ended=True, reports=0, ending=lambda: ending)
+        own._workers[1] = worker
+        Supervisor._hear(own, 1, worker)
+        return page.waiting().get(1, "")
+
+    assert hear(1, Report(waits_for="waits for etcd"), Report(failure="no space left")) == (
+        "has ended, and is started again: no space left"
+    )
+    assert hear(-9, Report(waits_for="waits for etcd")) == ""
 
 
 def test_a_second_supervisor(serve: Serve, tmp_path: Path) -> None:

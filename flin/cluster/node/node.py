@@ -33,7 +33,6 @@ from flin.cluster.node.controller import STEP_SECONDS, Controller
 from flin.cluster.node.hub import Hub
 from flin.cluster.node.node_addresses import check_addresses, client_host
 from flin.cluster.node.node_directory import (
-    NODE,
     WORKERS,
     NodeRecord,
     make_secret,
@@ -51,7 +50,7 @@ from flin.cluster.node.succession import Succession
 from flin.cluster.replica.checkpoint_giver import CheckpointGiver
 from flin.cluster.slot_map import client_id
 from flin.cluster.workers.assignment import shared
-from flin.cluster.workers.groups import Group, slots_of
+from flin.cluster.workers.groups import Group, slots_of, what_fills
 from flin.cluster.workers.ports import WorkerSockets, bind_all
 from flin.cluster.workers.supervisor import LOCK_SECONDS, locked
 from flin.cluster.workers.workers_lock import workers_lock
@@ -157,8 +156,6 @@ def _recorded(
     record = known_node(options, etcd.peer_url)
     if record is not None:
         return record, False, _bound(options, record.groups, held)
-    if not os.path.lexists(os.path.join(options.dir, NODE)) and os.path.lexists(os.path.join(options.dir, "etcd")):
-        raise ConfigError(f"{options.dir} has an etcd, but does not say whose: move it away, and begin again")
     etcd.check_ports()
     if not options.join:
         make_secret(secret)
@@ -191,6 +188,13 @@ def known_node(options: ServerOptions, peer_url: str) -> NodeRecord | None:
     peer_url: where its member of etcd is to be for others; empty: it uses one that others run."""
     record, directory = read_record(options.dir), Path(options.dir)
     if record is None:
+        if (directory / "etcd").exists():
+            raise ConfigError(f"{options.dir} has an etcd, but does not say whose: move it away, and begin again")
+        if found := what_fills(OsFileSystem(), options.dir):
+            raise ConfigError(
+                f"{options.dir} holds {found}, and a node begins with an empty directory: give another --dir; "
+                "docs/nodes.md says how a cluster gets the keys of a server (From one server to nodes)"
+            )
         return None
     if record.node != options.node_id:
         raise ConfigError(f"{options.dir} is of the node {record.node}, not {options.node_id}")

@@ -133,6 +133,8 @@ class NodeSupervisor(Supervisor):
         for group, member in enumerate(self._fleet.members):
             if group not in held and member.state is not State.ENDED:
                 self._take(self._fleet.remove(group))
+                if group not in self._workers:  # it was to be started again: nobody waits for that any more
+                    self._discard(group)
         idle = [group for group in self._old_copies.there() if group not in held and group not in self._workers]
         if idle and not self._removing:
             self._removing = {*idle}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flin.admin.source import BAD, BUSY, AskError
 from flin.cluster.joining import JoinError, post
 from flin.cluster.log.digest import digest
+from flin.errors import CorruptionError, StorageError
 from flin.net.client.pause import PauseKind
 
 if TYPE_CHECKING:
@@ -91,7 +92,13 @@ class Comparable:
         state, self._frozen = self._frozen, None
         if state is None:
             raise AskError("its state is not frozen: freeze it first", BAD)
-        return {"digest": await asyncio.to_thread(digest, state, now_ms)}
+        try:
+            return {"digest": await asyncio.to_thread(digest, state, now_ms)}
+        except (CorruptionError, StorageError) as error:
+            raise AskError(
+                f"this copy cannot be read: {error}. End its node, remove {self._store.directory}, and start the node: "
+                "it takes another node's copy"
+            ) from error
 
 
 # Asking all of them.

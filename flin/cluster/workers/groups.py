@@ -105,7 +105,8 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
     groups = _new_groups(directory, count)
     try:
         fs.make_directory(directory)
-        _refuse_filled(fs, directory)
+        if found := what_fills(fs, directory):
+            raise StorageError("make groups in", directory, f"it holds {found}")
         for group in groups:
             fs.make_directory(str(group.directory))
         _write(fs, directory, _encoded(groups))
@@ -195,9 +196,10 @@ def _place(directory: str, number: int) -> Path:
     return Path(directory, group_name(number))
 
 
-def _refuse_filled(fs: FileSystem, directory: str) -> None:
-    """Empty directories are taken over, since an interrupted call may have left them. Other files do not matter, as
-    beside a database: a disk of its own has a `lost+found`."""
+def what_fills(fs: FileSystem, directory: str) -> str:
+    """What keeps groups from being made there, if anything does; OSError. Empty directories are taken over, since an
+    interrupted call may have left them. Other files do not matter, as beside a database: a disk of its own has a
+    `lost+found`."""
     names = fs.names(directory)
     found = maybe_foreign(names)
     for name in names:
@@ -205,8 +207,7 @@ def _refuse_filled(fs: FileSystem, directory: str) -> None:
         is_filled = is_group_name(name) and (fs.is_file(place) or fs.names(place))
         if is_filled or name in (GROUPS, MANIFEST, UNFINISHED, UNFINISHED_COPY) or maybe_parse(name):
             found = found or f"{name} of a database or of groups"
-    if found:
-        raise StorageError("make groups in", directory, f"it holds {found}")
+    return found or ""
 
 
 def _content(fs: FileSystem, path: str) -> bytes:

@@ -300,6 +300,8 @@ class Supervisor:
             del self._workers[number]
             self._board.clear(number)
             self._discard(number)
+            if self._page is not None and ending.failure:
+                self._page.note_waiting(number, f"has ended, and is started again: {ending.failure}")
             self._note_end(number, ending)
 
     def _note_end(self, number: int, ending: Ending) -> None:

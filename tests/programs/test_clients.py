@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -44,14 +45,20 @@ def losing_a_reply(port: int, command: bytes) -> Iterator[int]:
     has_lost = threading.Event()
 
     def serve(near: socket.socket) -> None:
+        is_sent = False
         with near, socket.create_connection(("127.0.0.1", port)) as far:
-            while request := near.recv(1 << 16):
-                far.sendall(request)
-                reply = far.recv(1 << 16)
-                if command in request.lower() and not has_lost.is_set():
-                    has_lost.set()
-                    return
-                near.sendall(reply)
+            while True:
+                for one in select.select([near, far], [], [])[0]:  # one request may have several replies
+                    if not (data := one.recv(1 << 16)):
+                        return
+                    if one is near:
+                        is_sent = is_sent or command in data.lower()
+                        far.sendall(data)
+                    elif is_sent and not has_lost.is_set():
+                        has_lost.set()
+                        return
+                    else:
+                        near.sendall(data)
 
     def accept() -> None:
         while True:

@@ -40,7 +40,8 @@ USES: Final = {
     "Dramatiq": (
         "dramatiq",
         "task = dramatiq.actor(lambda: 5, actor_name='five', store_results=True); message = task.send()\n"
-        "worker = dramatiq.Worker(broker); worker.start(); assert message.get_result(block=True) == 5; worker.stop()",
+        "worker = dramatiq.Worker(broker); worker.start()\n"
+        "assert message.get_result(block=True, timeout=180_000) == 5; worker.stop()",
     ),
     "channels_redis": (
         "channels_redis",

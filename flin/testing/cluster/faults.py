@@ -181,9 +181,12 @@ def fail_over(scene: Scene) -> None:
     """CLUSTER FAILOVER to a replica that follows, as an operator sends it."""
     group = scene.group()
     wait_until(lambda: scene.nodes.followers(group), f"group {group} has followers")
-    chosen = scene.chance.choice(scene.nodes.followers(group))
+    _lead(scene, scene.chance.choice(scene.nodes.followers(group)))
+
+
+def _lead(scene: Scene, chosen: Replica) -> None:
     wait_until(lambda: _is_begun(scene, chosen), f"{chosen} is told to lead")
-    wait_until(lambda: scene.leader(group).place == chosen.place, f"{chosen} leads")
+    wait_until(lambda: scene.leader(chosen.group).place == chosen.place, f"{chosen} leads")
 
 
 def _is_begun(scene: Scene, chosen: Replica) -> bool:
@@ -388,12 +391,19 @@ def fill_disk(scene: Scene) -> None:
 
 def fill_disk_of_leader(scene: Scene) -> None:
     """The disk of a node is full for a while, and all groups that it leads are led by others then."""
-    disk, machine = scene.nodes.disk, scene.nodes.machines[-1]
+    disk, machine, group = scene.nodes.disk, scene.nodes.machines[-1], scene.group()
     assert disk is not None
-    wait_until(lambda: _leads(scene, machine), f"{machine.name} leads a group", RETURN_SECONDS)
+    wait_until(lambda: _replica_on(scene, machine, group), f"{machine.name} has a replica")
+    if (replica := _replica_on(scene, machine, group)) is not None and not replica.leads:
+        _lead(scene, replica)
     disk.leave(KEPT_BYTES)
     wait_until(lambda: not _leads(scene, machine), f"{machine.name} has given its groups away")
     disk.empty()
+
+
+def _replica_on(scene: Scene, machine: Machine, group: int) -> Replica | None:
+    found = [each for each in scene.nodes.replicas() if scene.nodes.machine_of(each) is machine]
+    return next((each for each in found if each.group == group), None)
 
 
 def _leads(scene: Scene, machine: Machine) -> bool:

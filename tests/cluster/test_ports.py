@@ -11,6 +11,7 @@ import pytest
 from flin.bench.workers import free_ports
 from flin.cluster.workers.ports import STEP, bind_all, planned_ports, turn_away
 from flin.net.settings.options import ConfigError, ServerOptions
+from flin.testing.process import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_sockets_that_turn_away_are_heard_again(*, explicit: bool) -> None:
         for _ in range(2):
             listening = bound.dup()
             listening.listen()
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as client:
                 client.sendall(b"heard")
                 accepted, _ = listening.accept()
                 with accepted:

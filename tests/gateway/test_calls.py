@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -328,7 +329,7 @@ def test_tls_with_certificates_of_clients(server: ServerThread, certificates: di
         known = grpc.ssl_channel_credentials(read("authority"), read("client_key"), read("client_cert"))
         for credentials, is_answered in ((known, True), (grpc.ssl_channel_credentials(read("authority")), False)):
             with grpc.secure_channel(f"localhost:{gateway.port}", credentials) as channel:
-                call = lambda channel=channel: KVStub(channel).Get(pb.GetRequest(key=b"a"), timeout=5)  # noqa: E731
+                call = partial(KVStub(channel).Get, pb.GetRequest(key=b"a"), timeout=PATIENCE_SECONDS)
                 if is_answered:
                     call()
                 else:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from flin.testing.cluster.link import Link, Links
-from flin.testing.process import wait_until
+from flin.testing.process import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def linked() -> Iterator[tuple[Link, socket.socket, list[bytes]]]:
         thread = threading.Thread(target=serve)
         thread.start()
         link = links.add([server.getsockname()])
-        with closing(socket.create_connection(("127.0.0.1", link.ports[0]), timeout=30)) as client:
+        with closing(socket.create_connection(("127.0.0.1", link.ports[0]), timeout=PATIENCE_SECONDS)) as client:
             client.sendall(b"first")
             assert client.recv(100) == b"first"
             yield link, client, got
@@ -51,7 +51,7 @@ def test_answers_that_are_late() -> None:
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(100)
-        client.settimeout(30)
+        client.settimeout(PATIENCE_SECONDS)
         link.heal()
         assert client.recv(100) == b"second"
 
@@ -87,5 +87,5 @@ def test_a_target_that_is_away() -> None:
         target = server.getsockname()
     with Links() as links:
         link = links.add([target])
-        with closing(socket.create_connection(("127.0.0.1", link.ports[0]), timeout=30)) as client:
+        with closing(socket.create_connection(("127.0.0.1", link.ports[0]), timeout=PATIENCE_SECONDS)) as client:
             assert is_lost(client)

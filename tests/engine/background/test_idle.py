@@ -17,6 +17,7 @@ from flin.engine.background.idle import MAX_QUIET_SECONDS, QUIET_SECONDS, SHARE,
 from flin.engine.background.job import CompactionJob, JobResult
 from flin.engine.background.merging import compact
 from flin.testing import SimulatedDisk
+from flin.testing.process import PATIENCE_SECONDS
 from tests.engine.background.merge_model import MergeModel
 
 KEYS = [b"%03d" % number for number in range(240)]
@@ -169,7 +170,7 @@ def test_it_is_cancelled(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results: list[bool] = []
     thread = Thread(target=lambda: results.append(db._compactor.merge_idle_once()))
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE_SECONDS)
     if by == "compact":
         db.compact()
     else:
@@ -195,7 +196,7 @@ def test_the_maintenance_begins_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flin.engine.background.idle.QUIET_SECONDS", 0.01)
     monkeypatch.setattr(compactor_module.Compactor, "_run", noted)
     db = three_runs("thread")
-    assert merged.wait(30)
+    assert merged.wait(PATIENCE_SECONDS)
     db.close()
 
 

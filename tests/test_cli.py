@@ -125,11 +125,14 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: Capture) -> None:
 
 @pytest.mark.parametrize("command", ["check", "stats", "compact"])
 def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsys: Capture) -> None:
-    missing, empty, other, above, file = (tmp_path / name for name in ("missing", "empty", "other", "above", "file"))
-    for path in (empty, other, above):
+    missing, empty, other, above, node, file = (
+        tmp_path / name for name in ("missing", "empty", "other", "above", "node", "file")
+    )
+    for path in (empty, other, above, node):
         path.mkdir()
     (other / "notes.txt").touch()
-    flin.engine.open(above / "db", runner="inline").close()
+    for path in (above / "db", node / "group-00", node / "group-01"):
+        flin.engine.open(path, runner="inline").close()
     file.touch()
     before = sorted(tmp_path.rglob("*"))
     for path, reason in {
@@ -138,6 +141,7 @@ def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsy
         empty: f"{empty} holds no Flin database: it is empty (flin serve and flin.engine.open make databases)",
         other: f"{other} holds no Flin database",
         above: f"{above} holds no Flin database, but {above / 'db'} does",
+        node: f"{node} holds no Flin database, but {node / 'group-00'} does, and group-01 beside it: name one of them",
     }.items():
         assert run(capsys, command, path) == (2, "", f"flin: {reason}\n")
     assert sorted(tmp_path.rglob("*")) == before

@@ -61,9 +61,10 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
 
 def state_of(services: Services, *, is_stopping: bool) -> dict[str, Any]:
     """What readiness.py judges."""
-    stall, health = services.store.stall(), services.health
+    stall, health, role = services.store.stall(), services.health, services.role
     return {
         "is_stopping": is_stopping,
+        "lacks_lease": role is not None and role.is_leading and not role.has_lease(),
         "stall": {"stopped": stall.stopped, "delay_seconds": stall.delay_seconds, "reason": stall.reason},
         "has_long_script": services.long_script.job is not None,
         "corruption_errors": services.damage.errors,

@@ -39,6 +39,14 @@ def reasons_of(state: Mapping[str, Any]) -> list[Finding]:
         found.append(Finding("stopping", "the server is stopping: it answers what it has read, and ends"))
     if state["has_long_script"]:
         found.append(Finding("long-script", "a long script runs, and everything waits for it: SCRIPT KILL ends it"))
+    if state["lacks_lease"]:
+        found.append(
+            Finding(
+                "lease",
+                "it leads without a lease: etcd does not answer it, so it answers nobody. If that lasts, no majority "
+                "of the nodes runs: start the others",
+            )
+        )
     return found + [Finding(name, text) for name, text in state["alarms"].items()]
 
 
@@ -78,8 +86,6 @@ def _warnings_of_replica(replica: Mapping[str, Any]) -> list[Finding]:
     found = []
     if text := forming(replica["voting_nodes"]):
         found.append(Finding("forming", f"{text}: start as many nodes as it says (docs/nodes.md)"))
-    if replica["role"] == "leader" and not replica["has_lease"]:
-        found.append(Finding("lease", "it leads without a lease: etcd does not answer it, so it answers nobody"))
     if replica["lag_ms"] > LAG_MS:
         found.append(Finding("lag", f"it is {replica['lag_ms'] / 1000:,.0f} s behind its leader"))
     if abs(replica["skew_ms"]) > SKEW_MS:

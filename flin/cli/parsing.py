@@ -142,8 +142,8 @@ def _instead(path: Path, names: list[str]) -> str:
     """The files that are there instead."""
     if not names:
         return ": it is empty (flin serve and flin.engine.open make databases)"
-    for name in sorted(names):
-        below = path / name
-        if below.is_dir() and os.access(below, os.R_OK) and _is_database(os.listdir(below)):
-            return f", but {below} does"
-    return ""
+    below = [path / name for name in sorted(names) if (path / name).is_dir() and os.access(path / name, os.R_OK)]
+    found = [each for each in below if _is_database(os.listdir(each))]
+    if len(found) > 1:  # such as a node's
+        return f", but {found[0]} does, and {', '.join(each.name for each in found[1:])} beside it: name one of them"
+    return f", but {found[0]} does" if found else ""

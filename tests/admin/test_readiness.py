@@ -16,6 +16,7 @@ from tests.admin.paged import Paged
 GOOD: dict[str, Any] = {
     "server": {
         "state": {
+            "lacks_lease": False,
             "is_stopping": False,
             "stall": {"stopped": False, "delay_seconds": 0.0, "reason": ""},
             "has_long_script": False,
@@ -63,6 +64,7 @@ def _changed(path: str, value: Any) -> dict[str, Any]:
         ("server.state.is_stopping", True, "stopping"),
         ("server.state.alarms", {"clock": "the wall clock jumped", "helper": "a helper died"}, "clock helper"),
         ("server.state.has_long_script", True, "long-script"),
+        ("server.state.lacks_lease", True, "lease"),
     ],
 )
 def test_reasons(path: str, value: Any, name: str) -> None:
@@ -85,7 +87,6 @@ def test_reasons(path: str, value: Any, name: str) -> None:
         ("server.saving.is_last_save_good", False, "save"),
         ("server.saving.is_last_compaction_good", False, "compaction"),
         ("server.replica", {**REPLICA, "voting_nodes": 1}, "forming"),
-        ("server.replica", {**REPLICA, "has_lease": False}, "lease"),
         ("server.replica", {**REPLICA, "role": "follower", "has_lease": False, "lag_ms": 10_001}, "lag"),
         ("server.replica", {**REPLICA, "skew_ms": -501}, "skew"),
     ],

@@ -48,6 +48,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         ("error validating peerURLs {}: member count is unequal", "give --join, so that it asks again"),
         ("tocommit(5112) is out of range [lastIndex(1)]. Was the raft log corrupted, truncated, or lost?",
          "`flin cluster leave` it, remove its directory"),
+        ("panic: failed to create WAL: no space left on device", "64 MB there to begin: make room"),
         ("something else", "etcd has ended with code 1 after .* something else .* 3"),
     ],
 )  # fmt: skip

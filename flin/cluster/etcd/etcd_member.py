@@ -234,6 +234,11 @@ _ADVICE: Final = (
         "this node's etcd has less on its disk than it had told the others: its data was lost, or is that of a backup. "
         "At another node `flin cluster leave` it, remove its directory, then let it join again",
     ),
+    (
+        "no space left on device",
+        "the disk of this node's directory is full, and its etcd needs 64 MB there to begin: make room, then start the "
+        "node again",
+    ),
 )
 """What etcd says, among other things, as it ends; and what is to be done."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -28,3 +29,12 @@ def test_a_copy_that_cannot_be_read_says_what_to_do(tmp_path: Any) -> None:
         compared._frozen = store.freeze()
         with pytest.raises(AskError, match=rf"sst: corrupt at .* remove {tmp_path}, and start the node"):
             asyncio.run(compared._digest(0))
+
+
+def test_a_node_that_does_not_answer_is_named() -> None:
+    from flin.cluster.replica.comparing import Asked, compared
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    found = compared(Asked(b"secret", None), 3, "n1", ["n1"], {"n1": address})
+    assert found.problem == f"not compared: {address} does not answer: Connection refused; start that node"

@@ -112,10 +112,14 @@ class Asked:
     context: ssl.SSLContext | None
 
     def ask(self, address: str, what: str, group: int, timeout: float = 10.0, **arguments: Any) -> dict[str, Any]:
-        """JoinError, OSError."""
+        """JoinError, also if it cannot be reached."""
         body = json.dumps({"what": what, "group": group, **arguments}).encode()
-        found: dict[str, Any] = json.loads(post(address, "/cluster/replica", body, self.secret, self.context, timeout))
-        return found
+        try:
+            found = post(address, "/cluster/replica", body, self.secret, self.context, timeout)
+        except OSError as error:
+            raise JoinError(f"{address} does not answer: {error.strerror or error}; start that node") from error
+        answer: dict[str, Any] = json.loads(found)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +155,5 @@ def compared(asked: Asked, group: int, leader: str, replicas: list[str], address
                 for name in (leader, *followers)
             }
             return Compared(group, entry, {name: each.result()["digest"] for name, each in digests.items()})
-    except (JoinError, OSError, KeyError) as error:
+    except (JoinError, KeyError) as error:
         return Compared(group, 0, {}, f"not compared: {error}")

@@ -79,13 +79,13 @@ GATEWAY: Final = [
 """Of flin.gateway. (What protoc makes is on the floor of the package, below these.)"""
 
 TRANSFER: Final = [
-    "record place sample append_only",
+    "record place sample append_only backlog",
     "ndjson rdb_file command_file request_file link",
-    "compact",
+    "compact relay",
     "frozen replay",
     "exporting importing",
     "files server_source",
-    "server_target directory_target",
+    "server_target directory_target replica_feed",
     "moving",
 ]
 """Of flin.transfer."""

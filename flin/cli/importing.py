@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from flin.address import is_address
-from flin.cli import exit_code, moving
+from flin.cli import exit_code, following, moving
 from flin.cli.closed import opened
 from flin.cli.export import STANDARD
 from flin.cli.parsing import (
@@ -52,7 +52,10 @@ SOURCE may be a running server: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]
 Its keys are read by SCAN and DUMP, of all databases if none is named, while it goes on working. The password may be in
 REDISCLI_AUTH. An import that is interrupted goes on where it was when the same command is given again: a file beside
 DIR says how far it is. At the end the number of keys and 1,000 values are compared. Then DIR may be such a URL, too:
-that server gets the keys by RESTORE (docs/moving/redis.md)."""
+that server gets the keys by RESTORE (docs/moving/redis.md).
+
+With --follow a Redis is not asked key by key: it sends all of them and then each write, as to a replica. So programs
+can be moved without a stop: when it has caught up, let them write to the new server, and end it."""
 EXAMPLES = """\
   flin import data.ndjson data
   gunzip -c data.ndjson.gz | flin import - data
@@ -60,6 +63,7 @@ EXAMPLES = """\
   flin import /var/lib/redis/dump.rdb data
   flin import /var/lib/redis/appendonlydir data
   flin import redis://localhost:6379 data
+  flin import redis://localhost:6379 redis://localhost:6380 --follow
   flin import rediss://mover:secret@old.example:6379/0 redis://localhost:6380 --match 'user:*' --replace"""
 
 
@@ -83,12 +87,17 @@ def add_parser(commands: Commands) -> None:
     server = parser.add_argument_group("of a server")
     server.add_argument("--match", metavar="PATTERN", help="only keys of this pattern, as SCAN takes it")
     server.add_argument("--state", metavar="FILE", help="where an import stands (default: beside DIR, DIR.import)")
+    server.add_argument(
+        "--follow", action="store_true", help="then take each of its writes, as a replica does, until SIGINT or SIGTERM"
+    )
     add_tls_options(server)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if is_address(arguments.source):
-        return moving.run(arguments)
+        return following.run(arguments) if arguments.follow else moving.run(arguments)
+    if arguments.follow:
+        raise UsageError("--follow is for a running server: name its URL")
     if arguments.match is not None or arguments.state is not None:
         raise UsageError("--match and --state are for the keys of a running server")
     paths = files_of(arguments.source)

@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -126,15 +127,33 @@ class Link:
         return bool(readable), bool(writable)
 
     def _receive(self) -> None:
+        self._reader.feed(self._received())
+
+    def _received(self) -> bytes:
+        """What has come; nothing if it is no whole record of TLS yet."""
         try:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
+            return b""
         except OSError as error:
             raise self._gone(error) from error
         if not data:
             raise PeerError(str(self.address), "it has closed the connection")
-        self._reader.feed(data)
+        return data
+
+    # As a stream of bytes: what a replica gets are no replies.
+
+    def bytes_within(self, seconds: float) -> bytes:
+        """What has come, waiting so long for something; nothing if nothing came. PeerError if the server is gone."""
+        is_decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        if not is_decrypted and not select.select([self._socket], [], [], seconds)[0]:
+            return b""
+        return self._received()
+
+    def send_bytes(self, data: bytes) -> None:
+        """Write a few, without a look at what comes. One that does not get through is not noticed here."""
+        with suppress(OSError):
+            self._socket.send(data)
 
     def _gone(self, error: OSError) -> PeerError:
         return PeerError(str(self.address), f"the connection is lost: {error}")

@@ -17,12 +17,13 @@ MAX_VALUE_BYTES: Final = 1 << 32
 """What one value may take while it is decoded."""
 
 
-def read(data: bytes, path: str) -> Generator[Item, None, int]:
-    """The items of a file; data: its bytes, or the file mapped into memory. ImportDataError with the offset of what is
+def read(data: bytes, path: str, *, is_base: bool = False) -> Generator[Item, None, int]:
+    """The items of a file; data: its bytes, or the file mapped into memory. is_base: requests follow elsewhere, which a
+    file of an append-only directory says itself. ImportDataError with the offset of what is
     none, and at the end if the checksum is another. The generator's value is where the file ends."""
     found = rdb.read(data, MAX_VALUE_BYTES)
     try:
-        is_base = rdb.is_base_of_log(data)
+        is_base = is_base or rdb.is_base_of_log(data)
         while True:
             item = next(found)
             place = f"offset {item.offset}"

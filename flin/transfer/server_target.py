@@ -10,6 +10,7 @@ from flin.rdb import dump
 from flin.rdb.value import Value
 from flin.transfer.link import Link, pack
 from flin.transfer.record import Item, Library, Request
+from flin.transfer.relay import Relay
 from flin.transfer.server_source import PIPELINE_BYTES, SCAN_COUNT, Dumped, Page, ServerSource, value_of
 
 _BUSY: Final = "BUSYKEY"
@@ -20,7 +21,7 @@ class ServerTarget:
 
     def __init__(self, link: Link, now_ms: int, *, skips: bool) -> None:
         """skips: keys that are there stay as they are; otherwise they are replaced."""
-        self._link: Final = link
+        self.link: Final = link
         self._reader: Final = ServerSource(link, now_ms)
         self._skips: Final = skips
         self._sent: list[bytes] = []  # keys whose replies are to come
@@ -45,17 +46,24 @@ class ServerTarget:
             for key, _, expires_at_ms in (each,)
         ]
         before, self._sent = self._sent, [each.key for each in page.dumped]
-        self._link.send(pack(requests))
+        self.link.send(pack(requests))
         self._read(before)
 
-    def add_all(self, items: Iterable[Item | Request]) -> None:
-        """Add the items of a file. PeerError; ImportDataError for what only a database can run."""
+    def add_all(self, items: Iterable[Item | Request], relay: Relay | None = None) -> None:
+        """Add the items of a file; requests after them go to `relay`. PeerError; ImportDataError for what only a
+        database can run."""
         page = Page(0, [], b"")
         size = 0
         for item in items:
             if isinstance(item, Request):
+                if relay is not None:
+                    self.put(page)
+                    self.settle()
+                    page = Page(0, [], b"")
+                    relay.run(item)
+                    continue
                 reason = "an append-only file is imported into a directory; or give it to `redis-cli --pipe`"
-                raise ImportDataError(str(self._link.address), item.place, reason)
+                raise ImportDataError(str(self.link.address), item.place, reason)
             if isinstance(item, Library):
                 self.add_library(item)
                 continue
@@ -80,16 +88,16 @@ class ServerTarget:
         version = int.from_bytes(dumped.payload[-dump.FOOTER_BYTES : -dump.CRC_BYTES], "little")
         if version <= dump.VERSION:
             return dumped.payload
-        return dump.encode(value_of(dumped, str(self._link.address)))
+        return dump.encode(value_of(dumped, str(self.link.address)))
 
     def _read(self, keys: list[bytes]) -> None:
-        for key, reply in zip(keys, self._link.replies(len(keys)), strict=True):
-            if not self._link.is_error(reply):
+        for key, reply in zip(keys, self.link.replies(len(keys)), strict=True):
+            if not self.link.is_error(reply):
                 self.added += 1
             elif self._skips and str(reply).startswith(_BUSY):
                 self.skipped += 1
             else:
-                raise PeerError(str(self._link.address), f"it answers to RESTORE of the key {key!r}: {reply}")
+                raise PeerError(str(self.link.address), f"it answers to RESTORE of the key {key!r}: {reply}")
 
     def settle(self) -> None:
         """All replies are there."""
@@ -98,12 +106,12 @@ class ServerTarget:
 
     def add_library(self, library: Library) -> None:
         self.settle()
-        reply = self._link.maybe(b"FUNCTION", b"LOAD", *([] if self._skips else [b"REPLACE"]), library.source)
-        if self._link.is_error(reply) and not (self._skips and "already exists" in str(reply)):
-            raise self._link.refused(b"FUNCTION LOAD", reply)
+        reply = self.link.maybe(b"FUNCTION", b"LOAD", *([] if self._skips else [b"REPLACE"]), library.source)
+        if self.link.is_error(reply) and not (self._skips and "already exists" in str(reply)):
+            raise self.link.refused(b"FUNCTION LOAD", reply)
 
     def values(self, database: int, keys: list[bytes]) -> list[Value | None]:
         self.settle()
-        address = str(self._link.address)
+        address = str(self.link.address)
         found = self._reader.values(database, keys)
         return [None if each is None else value_of(each, address) for each in found]

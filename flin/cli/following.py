@@ -1,0 +1,171 @@
+"""`flin import redis://… --follow`: a running server's keys, and then each of its writes, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from flin.address import Address, is_address
+from flin.cli import exit_code
+from flin.cli.closed import opened
+from flin.cli.moving import server_target
+from flin.cli.parsing import UsageError, maybe_key, new_directory
+from flin.cli.peer import linked, source_address
+from flin.cli.ticker import Ticker
+from flin.cluster.resize.staging import Staging
+from flin.engine.disk.file_name import UNFINISHED
+from flin.engine.disk.fs import OsFileSystem
+from flin.errors import PeerError
+
+if TYPE_CHECKING:
+    from flin.transfer.link import Link
+    from flin.transfer.record import Item, Request
+    from flin.transfer.replica_feed import ReplicaFeed
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Following:
+    """One source that is followed, and how far behind it this is."""
+
+    def __init__(self, address: Address, arguments: argparse.Namespace, stack: ExitStack) -> None:
+        from flin.transfer.replica_feed import ReplicaFeed
+
+        def connect() -> Link:
+            return connections.enter_context(linked(address, arguments))
+
+        connections = stack.enter_context(ExitStack())
+        self._address = address
+        self._asked: Link | None = None
+        self._connect = connect
+        self.behind: int | None = None
+        """Bytes of the source's stream; None: not known."""
+        self._has_caught_up = False
+        self._ends = False
+        self._until: int | None = None  # it ends when this is as far
+        self.on_second: Callable[[], None] = lambda: None
+        self.feed: Final[ReplicaFeed] = ReplicaFeed(connect, self._may_end, self._note)
+
+    def items(self) -> Iterator[Item | Request]:
+        """Until SIGINT or SIGTERM, and all that the source had by then. Before all keys are there these end the import
+        as they would any other; so does a second one."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def end(number: int, frame: FrameType | None) -> None:
+            handler = before[signal.Signals(number)]
+            if self.feed.is_loaded and not self._ends:
+                self._ends = True
+            elif callable(handler):
+                handler(number, frame)
+
+        for number in SIGNALS:
+            signal.signal(number, end)
+        try:
+            yield from self.feed.items()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self) -> None:
+        self.on_second()
+        self._measure()
+        if self.behind == 0 and not self._has_caught_up:
+            self._has_caught_up = True
+            print(f"flin: caught up with {self._address}; SIGINT or SIGTERM ends it", file=sys.stderr, flush=True)
+
+    def _may_end(self) -> bool:
+        if self._ends and self._until is None:
+            self._until = self._source_offset() or 0
+        return self._until is not None and self.feed.offset >= self._until
+
+    def _measure(self) -> None:
+        offset = self._source_offset()
+        self.behind = None if offset is None else max(0, offset - self.feed.offset)
+
+    def _source_offset(self) -> int | None:
+        """How far its stream goes; None: it does not answer. The feed finds out whether it stays away."""
+        try:
+            if self._asked is None:
+                self._asked = self._connect()
+            told: bytes = self._asked.ask(b"INFO", b"replication")
+        except PeerError:
+            self._asked = None
+            return None
+        fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        return int(fields[b"master_repl_offset"])
+
+    def progress(self, keys: int, requests: int) -> str:
+        behind = "" if self.behind is None else f", {self.behind:,} bytes behind"
+        return f"{keys:,} keys, {requests:,} writes{behind}"
+
+    def end(self) -> str:
+        """What is left in the source, for the line at the end."""
+        self._measure()
+        if self.behind is None:
+            return "the source could not be asked whether it has more"
+        return f"the source has {self.behind:,} bytes of writes more" if self.behind else "the source has no more"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.match is not None or arguments.state is not None or arguments.skip or arguments.partial:
+        raise UsageError("--follow takes all keys of a server: not with --match, --state, --skip or --partial")
+    address = source_address(arguments.source)
+    if address.database is not None:
+        raise UsageError("--follow takes all databases: leave the number out of the source's URL")
+    with ExitStack() as stack:
+        if is_address(arguments.directory):
+            return _into_server(address, arguments, stack)
+        return _into_directory(address, arguments, stack)
+
+
+def _into_directory(address: Address, arguments: argparse.Namespace, stack: ExitStack) -> int:
+    from flin.transfer.importing import Import
+
+    if arguments.merge:
+        raise UsageError("--follow makes a new directory: it cannot be merged into one that is there")
+    key = maybe_key(arguments.encryption_key_file)
+    path = new_directory(arguments.directory, "/dev/null", "name another one")
+    following = Following(address, arguments, stack)
+    with _staged(path) as inside, opened(inside, key, create=True) as database:
+        adding = Import(database, str(address), is_new=True)
+        with Ticker("following", lambda: following.progress(adding.added, adding.requests)):
+            adding.add_all(following.items())
+    return _told(following, adding.added, adding.requests, path)
+
+
+@contextmanager
+def _staged(path: str) -> Iterator[str]:
+    """The directory in which it is made: `path` is no database before all is there."""
+    staging = Staging(path, 1, OsFileSystem())
+    (inside,) = staging.begin()
+    try:
+        yield inside
+    except BaseException:
+        shutil.rmtree(os.path.join(path, UNFINISHED), ignore_errors=True)
+        raise
+    staging.finish()
+
+
+def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitStack) -> int:
+    from flin.transfer.relay import Relay
+
+    target = stack.enter_context(server_target(arguments, None))
+    relay = Relay(target.link)
+    following = Following(address, arguments, stack)
+    following.on_second = relay.settle
+    with Ticker("following", lambda: following.progress(target.added, relay.requests)):
+        target.add_all(following.items(), relay)
+        relay.settle()
+    return _told(following, target.added, relay.requests, str(target.link.address))
+
+
+def _told(following: Following, keys: int, requests: int, target: str) -> int:
+    print(f"{keys:,} keys and {requests:,} writes were imported into {target}; {following.end()}")
+    return exit_code.OK

@@ -1,0 +1,204 @@
+"""All that a running Redis has, and then each write as it makes it: as a replica of it gets them.
+
+    PSYNC ? -1        ->   +FULLRESYNC id offset, its keys as an RDB file, then requests without end
+    PSYNC id offset   ->   +CONTINUE, and the requests from there on: after a lost connection
+
+The source keeps only some megabytes for a replica that does not read. So what comes while its keys are put away lies in
+a file here. Every second it is told how far all is done, which its `INFO replication` shows.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
+from typing import IO, Any, Final, cast
+
+from flin.errors import ImportDataError, PeerError
+from flin.transfer import rdb_file
+from flin.transfer.backlog import Backlog
+from flin.transfer.link import READ_BYTES, SILENCE_SECONDS, Link, pack
+from flin.transfer.record import Item, Request
+
+LOOK_ITEMS: Final = 256
+"""Keys between two looks whether something has come: some milliseconds' work."""
+
+WAIT_SECONDS: Final = 0.1
+"""How soon a wish to end is noticed when nothing comes."""
+
+TELL_SECONDS: Final = 1.0
+"""Redis's own replicas tell how far they are as often."""
+
+RETURN_SECONDS: Final = 60.0
+"""A source that is away for longer has most likely forgotten what it sent last."""
+
+_AGAIN_SECONDS: Final = 0.5
+_LINE_BYTES: Final = 1000
+_AWAY: Final = "import anew; a larger repl-backlog-size of the source lets it remember more"
+
+
+class ReplicaFeed:
+    """`items`, once."""
+
+    def __init__(self, connect: Callable[[], Link], is_over: Callable[[], bool], on_second: Callable[[], None]) -> None:
+        """connect: makes a new connection. is_over: whether to end, between two transactions. on_second: called each
+        second when what `items` gave before is used."""
+        self._connect: Final = connect
+        self._is_over: Final = is_over
+        self._on_second: Final = on_second
+        self._link = connect()
+        self._address: Final = str(self._link.address)
+        self._head = b""  # of the stream: what came with a line that was read
+        self._id = b""
+        self._received = 0  # the offset of the source's stream up to which it is here
+        self._told_at = monotonic()
+        self.offset = 0
+        """Up to which it is used."""
+        self.is_loaded = False
+        """All keys came: from here on it may end."""
+
+    def items(self) -> Iterator[Item | Request]:
+        """The keys, then requests. PeerError if the source refuses, or is gone for too long; ImportDataError for what
+        is no RDB file or no request."""
+        import hiredis
+
+        with Backlog() as backlog, tempfile.TemporaryFile() as file:
+            self._begin(file)
+            keys = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            for number, item in enumerate(rdb_file.read(cast(bytes, keys), self._address, is_base=True)):
+                if not number % LOOK_ITEMS:
+                    self._look(backlog, 0)
+                    if monotonic() - self._told_at >= TELL_SECONDS:
+                        self._tell()  # a source gives up a replica that says nothing for a minute
+                yield item
+            self.is_loaded = True
+            yield from self._requests(backlog, hiredis.Reader())
+        self._link.close()
+
+    # The stream of requests.
+
+    def _requests(self, backlog: Backlog, reader: Any) -> Iterator[Request]:
+        in_transaction = False
+        while in_transaction or not self._is_over():
+            self._look(backlog, 0 if backlog else WAIT_SECONDS)
+            reader.feed(backlog.take(READ_BYTES))
+            while (words := self._next(reader)) is not None:
+                name = words[0].upper()
+                if name == b"REPLCONF":  # it asks how far this is
+                    self._count(words)
+                    self._tell()
+                    continue
+                in_transaction = name == b"MULTI" or (in_transaction and name not in (b"EXEC", b"DISCARD"))
+                if name != b"PING":
+                    yield Request(words, f"offset {self.offset}")
+                self._count(words)
+                self._tell_each_second(backlog)
+            self._tell_each_second(backlog)
+
+    def _next(self, reader: Any) -> list[bytes] | None:
+        """The next request that is whole."""
+        import hiredis
+
+        try:
+            words = reader.gets()
+        except hiredis.ProtocolError as error:
+            raise ImportDataError(self._address, f"offset {self.offset}", f"no request: {error}") from error
+        if words is False:
+            return None
+        if type(words) is not list or not words or not all(type(word) is bytes for word in words):
+            raise ImportDataError(self._address, f"offset {self.offset}", f"no request: {words!r:.100}")
+        return words
+
+    def _count(self, words: list[bytes]) -> None:
+        self.offset += len(pack([words]))  # the source writes each in the same way
+
+    def _tell_each_second(self, backlog: Backlog) -> None:
+        if monotonic() - self._told_at >= TELL_SECONDS:
+            self._on_second()
+            self._look(backlog, 0)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = monotonic()
+        self._link.send_bytes(pack([[b"REPLCONF", b"ACK", b"%d" % self.offset]]))
+
+    # The connection.
+
+    def _look(self, backlog: Backlog, seconds: float) -> None:
+        """Put away what has come, waiting so long for something."""
+        data, self._head = self._head, b""
+        try:
+            data = data or self._link.bytes_within(seconds)
+            while data:
+                backlog.put(data)
+                self._received += len(data)
+                data = self._link.bytes_within(0)
+        except PeerError as error:
+            self._return(error)
+
+    def _begin(self, file: IO[bytes]) -> None:
+        """Become a replica, and put its keys into the file."""
+        words = self._ask(b"PSYNC", b"?", b"-1").split()
+        if len(words) != 3 or words[0] != b"+FULLRESYNC" or not words[2].isdigit():
+            raise self._refused(b" ".join(words))
+        self._id, self.offset = words[1], int(words[2])
+        self._received = self.offset
+        head = self._line()
+        if not head.startswith(b"$") or not head[1:].isdigit() or not int(head[1:]):
+            raise self._refused(head)
+        left = int(head[1:])
+        while left:
+            data = self._some()
+            file.write(data[:left])
+            self._head = data[left:]
+            left -= len(data[:left])
+        file.flush()
+
+    def _return(self, lost: PeerError) -> None:
+        """The connection is lost: go on behind what has come. PeerError if that is not possible."""
+        until = monotonic() + RETURN_SECONDS
+        while True:
+            self._link.close()
+            try:
+                self._link = self._connect()
+                reply = self._ask(b"PSYNC", self._id, b"%d" % (self._received + 1))
+                break
+            except PeerError as error:
+                if monotonic() > until:
+                    raise PeerError(self._address, f"{lost.reason}, and then for a minute {error.reason}") from error
+                sleep(_AGAIN_SECONDS)
+        words = reply.split()
+        if words[:1] != [b"+CONTINUE"]:
+            raise PeerError(self._address, f"it no longer has what it wrote while the connection was lost: {_AWAY}")
+        self._id = words[1] if len(words) > 1 else self._id  # another source has taken the place of the first
+
+    def _ask(self, *words: bytes) -> bytes:
+        """Say what this is, then the line that answers a request; what comes behind it is kept."""
+        self._link.maybe(b"REPLCONF", b"capa", b"psync2")  # a source before 4.0 answers with an error
+        self._head = b""
+        self._link.send_bytes(pack([words]))
+        return self._line()
+
+    def _line(self) -> bytes:
+        """The next line that is not empty: the source sends empty ones while it writes the file."""
+        while True:
+            self._head = self._head.lstrip(b"\n")
+            line, end, rest = self._head.partition(b"\r\n")
+            if end:
+                self._head = rest
+                return line
+            if len(self._head) > _LINE_BYTES:
+                raise self._refused(self._head)
+            self._head += self._link.bytes_within(SILENCE_SECONDS) or self._silent()
+
+    def _some(self) -> bytes:
+        data, self._head = self._head, b""
+        return data or self._link.bytes_within(SILENCE_SECONDS) or self._silent()
+
+    def _silent(self) -> bytes:
+        raise PeerError(self._address, f"it has said nothing for {SILENCE_SECONDS:.0f} s")
+
+    def _refused(self, line: bytes) -> PeerError:
+        text = line[:100].decode(errors="replace")
+        return PeerError(self._address, f"it takes no replica, and answers PSYNC with: {text}")

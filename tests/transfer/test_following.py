@@ -102,24 +102,33 @@ def _some_writes(rng: random.Random) -> list[list[bytes]]:
     )
 
 
-def _write(port: int, seed: int, rounds: int) -> None:
-    rng = random.Random(seed)
+def _write(port: int, rng: random.Random) -> None:
     with RawClient(port) as client:
-        for _ in range(rounds):
-            client.pipeline([words for _ in range(20) for words in _some_writes(rng)])
+        client.pipeline([words for _ in range(20) for words in _some_writes(rng)])
 
 
 def _write_cutting(port: int, cuts: int) -> None:
-    """Four clients write; now and then the follower's connection is lost."""
-    writers = [threading.Thread(target=_write, args=(port, seed, 10)) for seed in range(4)]
+    """Clients write, and so many times the follower's connection is lost meanwhile."""
+    ended = threading.Event()
+
+    def keep_writing(seed: int) -> None:
+        rng = random.Random(seed)
+        while not ended.wait(0.02):  # else there would be more than anybody follows
+            _write(port, rng)
+
+    writers = [threading.Thread(target=keep_writing, args=(seed,)) for seed in range(3)]
     for writer in writers:
         writer.start()
-    with RawClient(port) as client:
-        for _ in range(cuts):
-            wait_until(lambda: _has_told(client), "it says how far it is")  # only then all keys have come
-            client.call(b"CLIENT", b"KILL", b"TYPE", b"replica")
-    for writer in writers:
-        writer.join()
+    try:
+        with RawClient(port) as client:
+            for number in range(cuts + 1):
+                wait_until(lambda: _has_told(client), "it says how far it is")  # only then all keys have come
+                if number < cuts:
+                    client.call(b"CLIENT", b"KILL", b"TYPE", b"replica")
+    finally:
+        ended.set()
+        for writer in writers:
+            writer.join()
 
 
 def _has_told(client: RawClient) -> bool:
@@ -143,7 +152,7 @@ def test_into_a_directory(tmp_path: Path, cuts: int) -> None:
             _write_cutting(port, cuts)
             _settle(port)
             follower.wait_until_caught_up()
-            _write(port, 99, 1)
+            _write(port, random.Random(99))
             _settle(port)
             printed = follower.end()  # it takes what the source has by now
         shown = content(port), libraries(port)

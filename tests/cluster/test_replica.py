@@ -18,7 +18,7 @@ from flin.cluster.etcd.memory_key_value import Fate
 from flin.cluster.keys import ReplicasValue
 from flin.cluster.log.follower import index_in_tables
 from flin.cluster.log.log_bounds import FlushRule
-from flin.cluster.log.replicated_log import ReplicatedLog
+from flin.cluster.log.replicated_log import RETRY_SECONDS, ReplicatedLog
 from flin.cluster.replica import pulse, takeover
 from flin.cluster.replica.checkpoint_giver import CheckpointGiver, copy_answer
 from flin.cluster.replica.checkpoint_transfer import Ask
@@ -309,6 +309,29 @@ def test_who_was_away_for_too_long_takes_a_copy(tmp_path: Path) -> None:
         away.start()
         reader.start()
         await write(leader, range(30, 40))
+        await group.equal()
+
+    run(scene, tmp_path)
+
+
+def test_who_waits_for_etcd_can_be_told_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its node was killed, and the node's etcd with it: nobody else ends it, and its node cannot start meanwhile."""
+
+    async def scene(group: Group) -> None:
+        leader = await group.leader()
+        away = next(each for each in group.members if each is not leader)
+        away.replica.request_stop()
+        assert await away.running == 0
+        away.start()
+        away.etcd.cut()  # before it has begun
+        while "the map of the cluster cannot be read yet" not in caplog.text:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(3 * RETRY_SECONDS)
+        away.replica.request_stop()
+        assert await away.running == 0
+        assert caplog.text.count("the map of the cluster cannot be read yet") == 1
+        away.start()
+        await write(leader, range(10))
         await group.equal()
 
     run(scene, tmp_path)

@@ -54,16 +54,24 @@ class MapView:
         self._lock = threading.Lock()
 
     def begin(self) -> bool:
-        """List and watch; once the cluster is there, the topology is. False: `end` was called meanwhile.
+        """List and watch; once the cluster is there, the topology is. False: `give_up` or `end` was called meanwhile.
         CorruptionError if the map is none."""
+        is_told = False
         while not self._has_ended.is_set():
             try:
                 if self._list():
                     return True
-            except Unavailable as error:
-                logger.warning("the map of the cluster cannot be read yet: %s", error)
+            except Unavailable as error:  # for as long as no majority is there: told once
+                if not is_told:
+                    logger.warning("the map of the cluster cannot be read yet: %s", error)
+                is_told = True
             self._has_ended.wait(RETRY_SECONDS)
         return False
+
+    def give_up(self) -> None:
+        """Wait for the map no longer, if it has not come yet: etcd may never answer, if its node was killed."""
+        if self._watch is None:
+            self._has_ended.set()
 
     def lead(self, leader: LeaderValue) -> None:
         """This replica leads, whatever the watch has not told yet."""

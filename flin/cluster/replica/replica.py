@@ -176,6 +176,7 @@ class Replica:
     def request_stop(self) -> None:
         """On the loop. Idempotent."""
         self._set_stopping()
+        self.view.give_up()
         self._events.put_nowait(Turn.STOP)
 
     def _set_stopping(self) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flin.cluster.etcd.key_value import Unavailable
 from flin.cluster.log.follower import Follower, LoggedCommit
 from flin.cluster.log.replicated_log import RETRY_SECONDS, Following, Numbered, ReplicatedLog
+from flin.cluster.replica.clock_skew import ClockSkew
 from flin.engine.options import wall_clock_ms
 from flin.errors import FlinError
 from flin.net.run.foreign import apply_foreign
@@ -60,7 +61,7 @@ class Applying:
         on_failure: Callable[[Exception], None],
     ) -> None:
         """on_failure: told, in any thread, why the log is followed no more."""
-        self.skew_ms = 0
+        self.skew: Final = ClockSkew()
         self.log_bytes = 0
         """What has been applied."""
         self._log = log
@@ -180,4 +181,4 @@ class Applying:
             return
         self._group_log.note_applied(commit.number, commit.clock_ms)
         self.log_bytes = read.size
-        self.skew_ms = wall_clock_ms() - commit.clock_ms
+        self.skew.note(wall_clock_ms() - commit.clock_ms, time.monotonic())

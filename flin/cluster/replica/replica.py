@@ -325,7 +325,7 @@ class Replica:
         if self._is_stopping:
             return
         self._pulse.beat()
-        self.role.skew_ms = self._applying.skew_ms
+        self.role.skew_ms = self._applying.skew.ms
         self.role.has_room = self._has_room()
         if self.group_log.failed is not None and self.place.role is Role.LEADING:
             self._pulse.wake()  # fenced: it will see by whom

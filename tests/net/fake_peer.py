@@ -13,6 +13,7 @@ from typing import Any, cast
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.errors import FlinError
 from flin.net.batch.following_store import FollowingStore
+from flin.net.run.leased_tick import LeasedTick
 from flin.net.run.services import Services, make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.cold import ColdReads
@@ -220,6 +221,8 @@ class Clients:
             wake=self.loop.call_soon,
             steady_clock=lambda: self.steady_ms,
         )
+        if isinstance(self.services.tick, LeasedTick):  # no time goes by, so an append is never waited with
+            self.services.tick._clock = lambda: self.steady_ms / 1000
         self.pending = self.services.pending
         self.guard = Housekeeping(self.services)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +16,8 @@ from flin.cli.closed import opened
 from flin.cli.moving import server_target
 from flin.cli.parsing import UsageError, maybe_key, new_directory
 from flin.cli.peer import linked, source_address
+from flin.cli.staged import staged
 from flin.cli.ticker import Ticker
-from flin.cluster.resize.staging import Staging
-from flin.engine.disk.file_name import UNFINISHED
-from flin.engine.disk.fs import OsFileSystem
 from flin.errors import PeerError
 
 if TYPE_CHECKING:
@@ -133,24 +129,11 @@ def _into_directory(address: Address, arguments: argparse.Namespace, stack: Exit
     key = maybe_key(arguments.encryption_key_file)
     path = new_directory(arguments.directory, "/dev/null", "name another one")
     following = Following(address, arguments, stack)
-    with _staged(path) as inside, opened(inside, key, create=True) as database:
+    with staged(path) as inside, opened(inside, key, create=True) as database:
         adding = Import(database, str(address), is_new=True)
         with Ticker("following", lambda: following.progress(adding.added, adding.requests)):
             adding.add_all(following.items())
     return _told(following, adding.added, adding.requests, path)
-
-
-@contextmanager
-def _staged(path: str) -> Iterator[str]:
-    """The directory in which it is made: `path` is no database before all is there."""
-    staging = Staging(path, 1, OsFileSystem())
-    (inside,) = staging.begin()
-    try:
-        yield inside
-    except BaseException:
-        shutil.rmtree(os.path.join(path, UNFINISHED), ignore_errors=True)
-        raise
-    staging.finish()
 
 
 def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitStack) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -24,11 +23,9 @@ from flin.cli.parsing import (
     new_directory,
 )
 from flin.cli.peer import add_tls_options
+from flin.cli.staged import staged
 from flin.cli.ticker import Ticker
-from flin.cluster.resize.staging import Staging
 from flin.cluster.workers.groups import read_groups
-from flin.engine.disk.file_name import UNFINISHED
-from flin.engine.disk.fs import OsFileSystem
 from flin.errors import FlinError
 
 if TYPE_CHECKING:
@@ -110,15 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{directory} is a directory of groups: import into a new one, then use flin resize")
         return add(paths, arguments, directory, directory, key)
     target = new_directory(arguments.directory, "/dev/null", "use --merge, or name another one")
-    staging = Staging(target, 1, OsFileSystem())
-    (inside,) = staging.begin()
-    try:
-        code = add(paths, arguments, inside, target, key)
-        staging.finish()
-    except BaseException:
-        shutil.rmtree(os.path.join(target, UNFINISHED), ignore_errors=True)
-        raise
-    return code
+    with staged(target) as inside:
+        return add(paths, arguments, inside, target, key)
 
 
 def add(paths: list[str], arguments: argparse.Namespace, directory: str, shown: str, key: bytes | None) -> int:

@@ -189,6 +189,17 @@ def test_stop_while_some_wait_and_some_start() -> None:
     assert made.note_end(0, CLEAN, 0.0) == [Finish("")]
 
 
+def test_who_would_begin_anew_may_end_instead() -> None:
+    made = ready()
+    made.stop()
+    assert made.note_end(0, Ending(ANEW), 1.0) == []
+    assert made.note_end(1, CLEAN, 1.0) == [Finish("")]
+    made = ready()
+    made.stop()
+    made.note_end(0, Ending(1, "a bug"), 1.0)
+    assert made.note_end(1, Ending(ANEW), 1.0) == [Finish("worker 0: a bug")]
+
+
 def test_stop_before_anything_is_ready() -> None:
     made = fleet()
     assert quiet(made.stop())[2:] == [Signal(0, signal.SIGTERM), Signal(1, signal.SIGTERM), LIMIT]

@@ -221,8 +221,9 @@ class Fleet:
         was_ready = member.state is State.READY
         member.state = State.ENDED
         if self.is_stopping:
-            # One that was still starting dies of the signal, which is no loss: it is as safe as a kill.
-            if not ending.was_asked_for:
+            # One that was still starting dies of the signal, which is no loss: it is as safe as a kill. So is one that
+            # was about to begin anew, since its place is another's now, or it does not know whether it is.
+            if not ending.was_asked_for and ending.code != ANEW:
                 self.problem = self.problem or f"worker {number}: {ending}"
             return self._maybe_finish()
         if not member.is_wanted:

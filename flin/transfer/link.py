@@ -10,7 +10,6 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -151,9 +150,15 @@ class Link:
         return self._received()
 
     def send_bytes(self, data: bytes) -> None:
-        """Write a few, without a look at what comes. One that does not get through is not noticed here."""
-        with suppress(OSError):
-            self._socket.send(data)
+        """Write all of it, without a look at what comes. Whether the server is gone, `bytes_within` tells."""
+        view = memoryview(data)
+        while view and select.select([], [self._socket], [], self._silence_seconds)[1]:
+            try:
+                view = view[self._socket.send(view) :]
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                continue
+            except OSError:
+                return
 
     def _gone(self, error: OSError) -> PeerError:
         return PeerError(str(self.address), f"the connection is lost: {error}")

@@ -53,6 +53,23 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
         read_record(str(tmp_path))
 
 
+def test_options_that_the_cluster_has_decided(caplog: pytest.LogCaptureFixture) -> None:
+    """They are fixed when it begins. Who gives others later is told; who gives the same, or none, is not."""
+    pytest.importorskip("google.protobuf")
+    from flin.cluster.node.node import tell_what_is_fixed
+
+    tell_what_is_fixed(ServerOptions(groups=3), RECORD)  # a default that has changed since: nobody gave it
+    given = (("groups", "--groups"),)
+    tell_what_is_fixed(ServerOptions(groups=6, overridden=given), RECORD)
+    assert not caplog.records
+    others = ServerOptions(groups=3, replicas=5, overridden=given, file_values=(("replicas", 5),))
+    tell_what_is_fixed(others, RECORD)
+    assert [record.getMessage() for record in caplog.records] == [
+        "--groups 3 has no effect: the cluster began with 6",
+        "--replicas 5 has no effect: the cluster began with 3",
+    ]
+
+
 def test_which_node_a_directory_is_of(tmp_path: Path) -> None:
     """Whether its etcd was ever started says what a lost one is: nothing yet, or what the others count on."""
     pytest.importorskip("google.protobuf")

@@ -178,6 +178,7 @@ def _recorded(
             True,
             found.endpoints,
         )
+    tell_what_is_fixed(options, record)
     write_record(options.dir, record)
     return record, True, sockets
 
@@ -212,7 +213,16 @@ def known_node(options: ServerOptions, peer_url: str) -> NodeRecord | None:
         raise ConfigError(f"{options.dir}: {problem}")
     if options.join:
         logger.info("%s belongs to a cluster already: --join has no effect", record.node)
+    tell_what_is_fixed(options, record)
     return record
+
+
+def tell_what_is_fixed(options: ServerOptions, record: NodeRecord) -> None:
+    """Say which of the given options the cluster has decided otherwise when it began."""
+    given = dict(options.file_values) | dict(options.overridden)
+    for name, fixed in (("groups", record.groups), ("replicas", record.replicas)):
+        if name in given and getattr(options, name) != fixed:
+            logger.warning("--%s %d has no effect: the cluster began with %d", name, getattr(options, name), fixed)
 
 
 def _other_etcd(record: NodeRecord, peer_url: str) -> str:

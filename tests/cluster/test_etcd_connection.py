@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from math import inf
 
 import pytest
 
@@ -41,6 +42,7 @@ class Peer:
 
     def __init__(self, plain: socket.socket) -> None:
         self.plain = plain
+        self.came: list[int] = []  # kinds of frames
         self._input = plain.makefile("rb")
         assert self._input.read(len(PREFACE)) == PREFACE
         self.send(frame(SETTINGS, 0, 0, b""))
@@ -52,6 +54,7 @@ class Peer:
         """The stream of the next frame of this kind with these flags; 0 at the end, too."""
         while head := self._input.read(9):
             self._input.read(int.from_bytes(head[:3], "big"))
+            self.came.append(head[3])
             if (head[3], head[4]) == (kind, flags):
                 return int.from_bytes(head[5:], "big")
         return 0
@@ -150,6 +153,29 @@ def test_calls_one_after_the_other_share_a_connection(members: Members, channels
     for _ in range(5):
         call(asked)
     assert member.served == 1
+
+
+def test_calls_answer_probes_of_the_bandwidth_now_and_then(
+    members: Members, channels: Makes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers: list[Peer] = []
+
+    def probing(peer: Peer) -> None:
+        peers.append(peer)
+        peer.send(frame(PING, 0, 0, bytes(8)))
+        while peer.answer():
+            peer.send(frame(PING, 0, 0, bytes(8)))
+
+    monkeypatch.setattr(etcd_connection, "PONG_EACH_SECONDS", inf)
+    asked = channels(members(probing))
+    for _ in range(3):
+        call(asked)
+    assert PING not in peers[0].came
+    monkeypatch.setattr(etcd_connection, "PONG_EACH_SECONDS", 0.0)
+    for _ in range(2):  # what comes after a request is seen with the next one
+        call(asked)
+    assert PING in peers[0].came
+    assert len(peers) == 1
 
 
 def test_calls_at_once_have_one_each(members: Members, channels: Makes) -> None:
@@ -299,7 +325,7 @@ def test_a_silent_stream_is_asked_for_a_sign_of_life(members: Members) -> None:
 
     connection = EtcdConnection(members(slow).endpoint, None, PATIENCE)
     stream = connection.stream("/etcdserverpb.Watch/Watch", b"", 0.05, 0.5)
-    assert next(stream) == b"x"
+    assert next(stream) == [b"x"]
     with pytest.raises(TimeoutError):
         next(stream)
     connection.close()

@@ -34,6 +34,14 @@ FRESH_SECONDS: Final = 0.5
 """A connection that was used so recently is not looked at before it is used again, which takes a call of the system: if
 its member has ended meanwhile, the call learns it."""
 
+PONG_EACH_SECONDS: Final = 1.0
+"""Calls answer pings so seldom. Else each call brings one: etcd probes the bandwidth whenever a request comes, if its
+last probe was answered. The probe comes before the answer to the call, and wakes who waits for that. Whether a
+connection lives etcd asks only after two hours without a call."""
+
+LONG_BYTES: Final = 1 << 14
+"""A longer message may wait for room, and a probe that is answered makes more of it: etcd begins with 64 KiB."""
+
 
 class CallError(FlinError):
     """The call has ended otherwise than well; the connection may be used again, if it says so."""
@@ -66,6 +74,7 @@ class EtcdConnection:
         self._session = GrpcSession(endpoint, METADATA, is_encrypted=certificates is not None)
         self._seconds = -1.0  # the socket's time-out
         self._used_at = 0.0
+        self._ponged_at = 0.0
 
     @property
     def is_usable(self) -> bool:
@@ -94,10 +103,16 @@ class EtcdConnection:
         """The answer. Raises CallError; TimeoutError, an OSError."""
         session = self._session
         began = time.monotonic()
+        is_long = len(message) > LONG_BYTES
         session.begin(path, message)
+        if began - self._ponged_at > PONG_EACH_SECONDS:
+            session.pong()
+            self._ponged_at = began
         self._send(timeout)
         self._receive(timeout)  # not what is left of it: to change a socket's time-out takes a call of the system
         while session.ended is None:
+            if is_long:
+                session.pong()
             self._send(timeout)
             self._receive(timeout - (time.monotonic() - began))
         self._used_at = time.monotonic()  # what there is to send goes with the next call
@@ -106,9 +121,10 @@ class EtcdConnection:
             raise WireError(f"{len(session.messages)} messages came where one should")
         return session.messages.pop()
 
-    def stream(self, path: str, message: bytes, ping_seconds: float, pong_seconds: float) -> Iterator[bytes]:
-        """The messages that answer this one, until the call ends (CallError, if not well) or `shut` is called. A
-        member that is silent for ping_seconds is asked for a sign of life, and has pong_seconds for it."""
+    def stream(self, path: str, message: bytes, ping_seconds: float, pong_seconds: float) -> Iterator[list[bytes]]:
+        """The messages that answer this one, those together that came together, until the call ends (CallError, if not
+        well) or `shut` is called. A member that is silent for ping_seconds is asked for a sign of life, and has
+        pong_seconds for it."""
         session = self._session
         session.begin(path, message)
         self._send(pong_seconds)
@@ -119,9 +135,11 @@ class EtcdConnection:
                 session.ping()
                 self._send(pong_seconds)
                 self._receive(pong_seconds)
+            session.pong()
             self._send(pong_seconds)
             messages, session.messages = session.messages, []
-            yield from messages
+            if messages:
+                yield messages
         _check(session.ended)
 
     def _send(self, seconds: float) -> None:

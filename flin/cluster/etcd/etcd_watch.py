@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from flin.cluster.etcd.etcd_channels import PONG_SECONDS, Channels, meaning_of
@@ -107,8 +107,8 @@ class EtcdWatch:
             connection = self._connection = channels.connect(endpoint, PONG_SECONDS)
             if self._over.is_set():  # cancelled before there was a connection
                 return
-            for response in connection.stream(_WATCH, message, channels.access.ping_seconds, PONG_SECONDS):
-                self._hear(WatchResponse.FromString(response))
+            for messages in connection.stream(_WATCH, message, channels.access.ping_seconds, PONG_SECONDS):
+                self._hear(map(WatchResponse.FromString, messages))
         except (CallError, OSError, WireError) as error:
             self._fail(endpoint)
             raise meaning_of(error, endpoint) from None
@@ -123,20 +123,33 @@ class EtcdWatch:
         if not self._over.is_set():  # else it was shut from here
             self._channels.fail(endpoint)
 
-    def _hear(self, response: Any) -> None:
-        if response.canceled:
-            raise _why(response)
-        self._is_heard = True
+    def _hear(self, responses: Iterable[Any]) -> None:
+        """Tell of what came at once as one batch."""
+        events: list[Event] = []
+        end: KeyValueError | None = None
+        for response in responses:
+            if response.canceled:
+                end = _why(response)
+                break
+            self._is_heard = True
+            events += self._whole(response)
+        if events:
+            batch = WatchBatch(tuple(events), events[-1].pair.mod_revision)
+            self._next = batch.revision + 1
+            self._tell(batch)
+        if end is not None:
+            raise end
+
+    def _whole(self, response: Any) -> list[Event]:
+        """Its events, with what came before of their first revision, but without a revision that goes on in the next
+        message."""
         events = self._pieces + [_event_of(each) for each in response.events]
         whole = len(events)
-        if response.fragment and events:  # the last revision goes on in the next message
+        if response.fragment and events:
             last = events[-1].pair.mod_revision
             whole = next(index for index, event in enumerate(events) if event.pair.mod_revision == last)
         self._pieces = events[whole:]
-        if whole:
-            batch = WatchBatch(tuple(events[:whole]), events[whole - 1].pair.mod_revision)
-            self._next = batch.revision + 1
-            self._tell(batch)
+        return events[:whole]
 
     def _tell(self, told: WatchBatch | KeyValueError) -> None:
         with self._telling:

@@ -110,6 +110,7 @@ class GrpcSession:
         )
         self._blocks: dict[str, bytes] = {}  # of requests, by path
         self._known: dict[bytes, dict[str, str]] = {}  # blocks that came, decoded
+        self._pongs = bytearray()  # answers to pings, until `pong`
         self._input = bytearray()
         self._stream = -1
         self._body = memoryview(b"")  # of the request, what was not sent yet
@@ -147,6 +148,12 @@ class GrpcSession:
         """Ask for a sign of life: any bytes are one."""
         self._output += frame(PING, 0, 0, bytes(8))
 
+    def pong(self) -> None:
+        """Answer the pings that have come. Not by itself: a member of etcd probes the bandwidth with one as soon as a
+        request has come, if the last one was answered."""
+        self._output += self._pongs
+        self._pongs.clear()
+
     def receive(self, data: bytes) -> None:
         """Raises WireError: then the connection is to be closed."""
         buffer = self._input
@@ -179,7 +186,7 @@ class GrpcSession:
             elif kind == SETTINGS:
                 self._take_settings(flags, body)
             elif kind == PING and not flags & ACK:
-                self._output += frame(PING, ACK, 0, body)
+                self._pongs += frame(PING, ACK, 0, body)
             elif kind == GOAWAY:
                 self._take_end(_WORD.unpack_from(body)[0] & MAX_WINDOW)
             elif kind == WINDOW_UPDATE:

@@ -27,11 +27,29 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+LOOKS: Final = 3
+"""How often it is looked at the end whether the source has more. One look may find a PING of the source, which comes
+every ten seconds, but not three in a row: then programs still write."""
+
+
+def replication_of(link: Link) -> dict[bytes, bytes]:
+    """What INFO says of it. PeerError."""
+    told: bytes = link.ask(b"INFO", b"replication")
+    return dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+
 
 class Following:
     """One source that is followed, and how far behind it this is."""
 
-    def __init__(self, address: Address, arguments: argparse.Namespace, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        address: Address,
+        arguments: argparse.Namespace,
+        stack: ExitStack,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """settle: returns when the target has done all that it got. PeerError if the source does not let itself be
+        followed."""
         from flin.transfer.replica_feed import ReplicaFeed
 
         def connect() -> Link:
@@ -39,15 +57,17 @@ class Following:
 
         connections = stack.enter_context(ExitStack())
         self._address = address
-        self._asked: Link | None = None
         self._connect = connect
+        self._asked: Link | None = connect()
+        self.stream: Final = replication_of(self._asked).get(b"master_replid", b"")
+        """Its name: a master and all its replicas have the same one. Redis before 4.0 says none."""
         self.behind: int | None = None
         """Bytes of the source's stream; None: not known."""
         self._has_caught_up = False
         self._ends = False
-        self._until: int | None = None  # it ends when this is as far
-        self.on_second: Callable[[], None] = lambda: None
-        self.feed: Final[ReplicaFeed] = ReplicaFeed(connect, self._may_end, self._note)
+        self._until: int | None = None  # it ends when this is as far, and the source has no more
+        self._looks = 0
+        self.feed: Final[ReplicaFeed] = ReplicaFeed(connect, self._may_end, settle, self._note)
 
     def items(self) -> Iterator[Item | Request]:
         """Until SIGINT or SIGTERM, and all that the source had by then. Before all keys are there these end the import
@@ -70,40 +90,45 @@ class Following:
                 signal.signal(number, handler)
 
     def _note(self) -> None:
-        self.on_second()
         self._measure()
         if self.behind == 0 and not self._has_caught_up:
             self._has_caught_up = True
             print(f"flin: caught up with {self._address}; SIGINT or SIGTERM ends it", file=sys.stderr, flush=True)
 
     def _may_end(self) -> bool:
-        if self._ends and self._until is None:
-            self._until = self._source_offset() or 0
-        return self._until is not None and self.feed.offset >= self._until
+        if not self._ends or (self._until is not None and self.feed.offset < self._until and self.behind is not None):
+            return False
+        self._until = self._measure()
+        if self._until is None:  # it is away
+            return self.feed.is_used_up
+        self._looks += 1
+        return not self.behind or self._looks > LOOKS
 
-    def _measure(self) -> None:
+    def _measure(self) -> int | None:
         offset = self._source_offset()
         self.behind = None if offset is None else max(0, offset - self.feed.offset)
+        return offset
 
     def _source_offset(self) -> int | None:
         """How far its stream goes; None: it does not answer. The feed finds out whether it stays away."""
         try:
             if self._asked is None:
                 self._asked = self._connect()
-            told: bytes = self._asked.ask(b"INFO", b"replication")
+            return int(replication_of(self._asked)[b"master_repl_offset"])
         except PeerError:
+            if self._asked is not None:
+                self._asked.close()
             self._asked = None
             return None
-        fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
-        return int(fields[b"master_repl_offset"])
 
     def progress(self, keys: int, requests: int) -> str:
-        behind = "" if self.behind is None else f", {self.behind:,} bytes behind"
-        return f"{keys:,} keys, {requests:,} writes{behind}"
+        counts = f"{keys:,} keys, {requests:,} writes"
+        if self.behind is not None:
+            return f"{counts}, {self.behind:,} bytes behind"
+        return counts if self._asked is not None else f"{counts}, the source does not answer"
 
     def end(self) -> str:
         """What is left in the source, for the line at the end."""
-        self._measure()
         if self.behind is None:
             return "the source could not be asked whether it has more"
         return f"the source has {self.behind:,} bytes of writes more" if self.behind else "the source has no more"
@@ -141,8 +166,9 @@ def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitSta
 
     target = stack.enter_context(server_target(arguments, None))
     relay = Relay(target.link)
-    following = Following(address, arguments, stack)
-    following.on_second = relay.settle
+    following = Following(address, arguments, stack, relay.settle)
+    if following.stream and following.stream == replication_of(target.link).get(b"master_replid"):
+        raise UsageError(f"{address} and {target.link.address} are the same server, or one is the replica of the other")
     with Ticker("following", lambda: following.progress(target.added, relay.requests)):
         target.add_all(following.items(), relay)
         relay.settle()
@@ -151,4 +177,4 @@ def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitSta
 
 def _told(following: Following, keys: int, requests: int, target: str) -> int:
     print(f"{keys:,} keys and {requests:,} writes were imported into {target}; {following.end()}")
-    return exit_code.OK
+    return exit_code.PROBLEMS if following.behind is None else exit_code.OK

@@ -62,6 +62,8 @@ _MODULE_END, _MODULE_SIGNED, _MODULE_UNSIGNED, _MODULE_FLOAT, _MODULE_DOUBLE, _M
 _OF_LOG: Final = (b"aof-base", b"aof-preamble")
 """Facts of Redis 7, and of Redis 4 to 6."""
 
+_STREAM_DATABASE: Final = b"repl-stream-db"
+
 _CHECKSUM: Final = struct.Struct("<Q")
 _SECONDS: Final = struct.Struct("<i")
 
@@ -93,17 +95,29 @@ def is_head(data: bytes) -> bool:
     return data.startswith((MAGIC, b"VALKEY"))
 
 
-def is_base_of_log(data: bytes) -> bool:
-    """Whether requests follow, in this file or another: an append-only file of Redis begins with it. Raises
-    PayloadError."""
+def maybe_fact(data: bytes, *names: bytes) -> bytes | None:
+    """What a file says at its beginning of the first of these facts. Raises PayloadError."""
     reader = Reader(data, len(data))
     _version(reader)
     while reader.byte() == _FACT:
         reader.begin()
         name, text = reader.string(), reader.string()
-        if name in _OF_LOG:
-            return text == b"1"
-    return False
+        if name in names:
+            return text
+    return None
+
+
+def is_base_of_log(data: bytes) -> bool:
+    """Whether requests follow, in this file or another: an append-only file of Redis begins with it. Raises
+    PayloadError."""
+    return maybe_fact(data, *_OF_LOG) == b"1"
+
+
+def stream_database(data: bytes) -> int:
+    """The database that the requests after these keys begin in. A source that is a replica itself passes on the stream
+    of its own source, in which no SELECT comes for whoever joins it. Raises PayloadError."""
+    text = maybe_fact(data, _STREAM_DATABASE)
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def read(data: bytes, most_bytes: int) -> Generator[Item, None, int]:

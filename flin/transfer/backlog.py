@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Self
 
 
 class Backlog:
     """`put` at its end, `take` from its beginning. OSError if the disk is full."""
 
     def __init__(self) -> None:
-        self._file: Final = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._file: IO[bytes]
         self._taken = 0
         self._end = 0
 
     def __enter__(self) -> Self:
+        self._file = tempfile.TemporaryFile()
         return self
 
     def __exit__(

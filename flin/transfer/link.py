@@ -24,6 +24,9 @@ READ_BYTES: Final = 1 << 18
 SILENCE_SECONDS: Final = 120.0
 """A server that says nothing for so long is gone: even a DUMP of millions of elements takes less."""
 
+CONNECT_SECONDS: Final = 15.0
+"""A machine that is there answers at once; a first packet that is lost is sent again after 1, 3 and 7 seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
@@ -182,7 +185,8 @@ def _connected(address: Address, tls: TlsOptions) -> socket.socket:
             plain.close()
             raise
         return plain
-    plain = socket.create_connection((address.host, address.port), SILENCE_SECONDS)
+    plain = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
+    plain.settimeout(SILENCE_SECONDS)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not address.is_tls:
         return plain

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from time import monotonic, sleep
 from typing import IO, Any, Final, cast
 
 from flin.errors import ImportDataError, PeerError
+from flin.rdb import file as rdb
 from flin.transfer import rdb_file
 from flin.transfer.backlog import Backlog
 from flin.transfer.link import READ_BYTES, SILENCE_SECONDS, Link, pack
 from flin.transfer.record import Item, Request
 
-LOOK_ITEMS: Final = 256
-"""Keys between two looks whether something has come: some milliseconds' work."""
+LOOK_SECONDS: Final = 0.05
+"""How long keys are put away between two looks whether something has come: at 100 MB/s 5 MB wait in the source, which
+gives up a replica that lets 64 MB wait for a minute."""
 
 WAIT_SECONDS: Final = 0.1
 """How soon a wish to end is noticed when nothing comes."""
@@ -41,60 +43,85 @@ _AWAY: Final = "import anew; a larger repl-backlog-size of the source lets it re
 class ReplicaFeed:
     """`items`, once."""
 
-    def __init__(self, connect: Callable[[], Link], is_over: Callable[[], bool], on_second: Callable[[], None]) -> None:
-        """connect: makes a new connection. is_over: whether to end, between two transactions. on_second: called each
-        second when what `items` gave before is used."""
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        is_over: Callable[[], bool],
+        settle: Callable[[], None],
+        on_second: Callable[[], None],
+    ) -> None:
+        """connect: makes a new connection. is_over: whether to end, between two transactions. settle: returns when what
+        `items` gave before is done. on_second: called each second, when it is."""
         self._connect: Final = connect
         self._is_over: Final = is_over
+        self._settle: Final = settle
         self._on_second: Final = on_second
         self._link = connect()
+        self._lost: PeerError | None = None  # why there is no connection
+        self._lost_at = self._tried_at = 0.0
         self._address: Final = str(self._link.address)
         self._head = b""  # of the stream: what came with a line that was read
         self._id = b""
         self._received = 0  # the offset of the source's stream up to which it is here
+        self._backlog: Final = Backlog()  # of which not all is used
         self._told_at = monotonic()
         self.offset = 0
         """Up to which it is used."""
         self.is_loaded = False
         """All keys came: from here on it may end."""
+        self.is_used_up = False
+        """All that came is used, but for what is not whole, and nothing came at the last look."""
 
     def items(self) -> Iterator[Item | Request]:
         """The keys, then requests. PeerError if the source refuses, or is gone for too long; ImportDataError for what
         is no RDB file or no request."""
         import hiredis
 
-        with Backlog() as backlog, tempfile.TemporaryFile() as file:
-            self._begin(file)
-            keys = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            for number, item in enumerate(rdb_file.read(cast(bytes, keys), self._address, is_base=True)):
-                if not number % LOOK_ITEMS:
-                    self._look(backlog, 0)
-                    if monotonic() - self._told_at >= TELL_SECONDS:
-                        self._tell()  # a source gives up a replica that says nothing for a minute
-                yield item
+        with self._backlog:
+            with tempfile.TemporaryFile() as file:
+                self._begin(file)
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as keys:
+                    database = yield from self._keys(cast(bytes, keys))
             self.is_loaded = True
-            yield from self._requests(backlog, hiredis.Reader())
+            yield Request([b"SELECT", b"%d" % database], f"offset {self.offset}")
+            yield from self._requests(hiredis.Reader())
         self._link.close()
+
+    def _keys(self, data: bytes) -> Generator[Item, None, int]:
+        """The database that requests begin in is the generator's value."""
+        looked_at = monotonic()
+        for item in rdb_file.read(data, self._address, is_base=True):
+            yield item
+            now = monotonic()
+            if now - looked_at >= LOOK_SECONDS:
+                looked_at = now
+                self._look(0)
+                if now - self._told_at >= TELL_SECONDS:
+                    self._tell()  # a source gives up a replica that says nothing for a minute
+        return rdb.stream_database(data)
 
     # The stream of requests.
 
-    def _requests(self, backlog: Backlog, reader: Any) -> Iterator[Request]:
+    def _requests(self, reader: Any) -> Iterator[Request]:
         in_transaction = False
-        while in_transaction or not self._is_over():
-            self._look(backlog, 0 if backlog else WAIT_SECONDS)
-            reader.feed(backlog.take(READ_BYTES))
+        while (in_transaction and self._lost is None) or not self._is_over():  # half a transaction was not answered
+            self._look(0 if self._backlog else WAIT_SECONDS)
+            data = self._backlog.take(READ_BYTES)
+            self.is_used_up = not data
+            reader.feed(data)
             while (words := self._next(reader)) is not None:
                 name = words[0].upper()
-                if name == b"REPLCONF":  # it asks how far this is
+                if name == b"REPLCONF":  # it asks how far this is, since a client of it said WAIT
                     self._count(words)
+                    self._settle()
                     self._tell()
                     continue
                 in_transaction = name == b"MULTI" or (in_transaction and name not in (b"EXEC", b"DISCARD"))
                 if name != b"PING":
                     yield Request(words, f"offset {self.offset}")
                 self._count(words)
-                self._tell_each_second(backlog)
-            self._tell_each_second(backlog)
+                self._tell_each_second()
+            self._tell_each_second()
 
     def _next(self, reader: Any) -> list[bytes] | None:
         """The next request that is whole."""
@@ -113,35 +140,40 @@ class ReplicaFeed:
     def _count(self, words: list[bytes]) -> None:
         self.offset += len(pack([words]))  # the source writes each in the same way
 
-    def _tell_each_second(self, backlog: Backlog) -> None:
+    def _tell_each_second(self) -> None:
         if monotonic() - self._told_at >= TELL_SECONDS:
+            self._settle()
             self._on_second()
-            self._look(backlog, 0)
+            self._look(0)
             self._tell()
 
     def _tell(self) -> None:
         self._told_at = monotonic()
-        self._link.send_bytes(pack([[b"REPLCONF", b"ACK", b"%d" % self.offset]]))
+        if self._lost is None:
+            self._link.send_bytes(pack([[b"REPLCONF", b"ACK", b"%d" % self.offset]]))
 
     # The connection.
 
-    def _look(self, backlog: Backlog, seconds: float) -> None:
+    def _look(self, seconds: float) -> None:
         """Put away what has come, waiting so long for something."""
+        if self._lost is not None:
+            self._return(self._lost, seconds)
+            return
         data, self._head = self._head, b""
         try:
             data = data or self._link.bytes_within(seconds)
             while data:
-                backlog.put(data)
+                self._backlog.put(data)
                 self._received += len(data)
                 data = self._link.bytes_within(0)
         except PeerError as error:
-            self._return(error)
+            self._lost, self._lost_at = error, monotonic()
 
     def _begin(self, file: IO[bytes]) -> None:
         """Become a replica, and put its keys into the file."""
         words = self._ask(b"PSYNC", b"?", b"-1").split()
         if len(words) != 3 or words[0] != b"+FULLRESYNC" or not words[2].isdigit():
-            raise self._refused(b" ".join(words))
+            raise self._refused(b" ".join(words), "; without --follow its keys are read by SCAN")
         self._id, self.offset = words[1], int(words[2])
         self._received = self.offset
         head = self._line()
@@ -155,23 +187,29 @@ class ReplicaFeed:
             left -= len(data[:left])
         file.flush()
 
-    def _return(self, lost: PeerError) -> None:
-        """The connection is lost: go on behind what has come. PeerError if that is not possible."""
-        until = monotonic() + RETURN_SECONDS
-        while True:
-            self._link.close()
-            try:
-                self._link = self._connect()
-                reply = self._ask(b"PSYNC", self._id, b"%d" % (self._received + 1))
-                break
-            except PeerError as error:
-                if monotonic() > until:
-                    raise PeerError(self._address, f"{lost.reason}, and then for a minute {error.reason}") from error
-                sleep(_AGAIN_SECONDS)
+    def _return(self, lost: PeerError, seconds: float) -> None:
+        """The connection is lost: try to go on behind what has come, or wait so long. PeerError if it is not possible.
+        What came before is done meanwhile, and a wish to end is noticed."""
+        now = monotonic()
+        if now - self._tried_at < _AGAIN_SECONDS:
+            sleep(seconds)
+            return
+        self._tried_at = now
+        self._link.close()
+        try:
+            self._link = self._connect()
+            reply = self._ask(b"PSYNC", self._id, b"%d" % (self._received + 1))
+            if reply.startswith(b"-"):  # it loads its keys, or has lost its own source: a matter of moments
+                raise self._refused(reply)
+        except PeerError as error:
+            if now - self._lost_at > RETURN_SECONDS and not self._backlog:
+                raise PeerError(self._address, f"{lost.reason}, and then for a minute {error.reason}") from error
+            return
         words = reply.split()
         if words[:1] != [b"+CONTINUE"]:
             raise PeerError(self._address, f"it no longer has what it wrote while the connection was lost: {_AWAY}")
         self._id = words[1] if len(words) > 1 else self._id  # another source has taken the place of the first
+        self._lost = None
 
     def _ask(self, *words: bytes) -> bytes:
         """Say what this is, then the line that answers a request; what comes behind it is kept."""
@@ -190,15 +228,20 @@ class ReplicaFeed:
                 return line
             if len(self._head) > _LINE_BYTES:
                 raise self._refused(self._head)
-            self._head += self._link.bytes_within(SILENCE_SECONDS) or self._silent()
+            self._head += self._more()
 
     def _some(self) -> bytes:
         data, self._head = self._head, b""
-        return data or self._link.bytes_within(SILENCE_SECONDS) or self._silent()
+        return data or self._more()
 
-    def _silent(self) -> bytes:
+    def _more(self) -> bytes:
+        """What comes next: what wakes this up may be less than a whole record of TLS."""
+        until = monotonic() + SILENCE_SECONDS
+        while monotonic() < until:
+            if data := self._link.bytes_within(SILENCE_SECONDS):
+                return data
         raise PeerError(self._address, f"it has said nothing for {SILENCE_SECONDS:.0f} s")
 
-    def _refused(self, line: bytes) -> PeerError:
+    def _refused(self, line: bytes, advice: str = "") -> PeerError:
         text = line[:100].decode(errors="replace")
-        return PeerError(self._address, f"it takes no replica, and answers PSYNC with: {text}")
+        return PeerError(self._address, f"it takes no replica, and answers PSYNC with: {text}{advice}")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from flin.errors import ImportDataError, PeerError
 from flin.rdb import file as rdb
 from flin.rdb.crc64 import crc64
 from flin.rdb.dump import stored
+from flin.rdb.value import String
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from flin.transfer import replica_feed
 from flin.transfer.backlog import Backlog
@@ -57,6 +58,10 @@ class Follower:
             told = client.call(b"INFO", b"replication").payload
         far = re.search(rb"slave0:.*state=online,offset=(\d+)", told)
         return far is not None and b"master_repl_offset:%b\r" % far[1] in told
+
+    def wait_until_printed(self, text: str) -> None:
+        wait_until(lambda: text in self.printed() or self.process.poll() is not None, f"it has printed {text}")
+        assert text in self.printed(), self.printed()
 
     def end(self) -> str:
         """What it printed."""
@@ -178,7 +183,8 @@ def test_into_a_directory(tmp_path: Path, cuts: int) -> None:
 
 @pytest.mark.slow
 def test_into_a_running_server(tmp_path: Path) -> None:
-    with running_redis(tmp_path) as port, ServerThread() as server:
+    target = flin.engine.open(tmp_path / "target")  # it sweeps what has expired
+    with running_redis(tmp_path) as port, target as db, ServerThread(store_of(db)) as server:
         fill(port)
         with following(port, f"redis://127.0.0.1:{server.port}", tmp_path / "out") as follower:
             _write_cutting(port, 3)
@@ -203,6 +209,77 @@ def test_a_source_that_was_started_anew(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
+def test_a_source_that_is_a_replica(tmp_path: Path) -> None:
+    """It passes on its own source's stream from amid it, where another database than the first may be selected."""
+    (tmp_path / "replica").mkdir()
+    with running_redis(tmp_path) as master, running_redis(tmp_path / "replica") as port, ServerThread() as server:
+        with RawClient(master) as client, RawClient(port) as replica:
+            replica.call(b"REPLICAOF", b"127.0.0.1", b"%d" % master)
+            client.pipeline([[b"SELECT", b"3"], [b"SET", b"n", b"1"], [b"SELECT", b"5"], [b"SET", b"in 5", b"1"]])
+            client.pipeline([[b"SELECT", b"3"], [b"INCR", b"n"]])
+            wait_until(lambda: replica.call(b"SELECT", b"3").payload == b"OK" and _has(replica, b"2"), "it has all")
+            target = f"redis://127.0.0.1:{server.port}"
+            with following(port, tmp_path / "data", tmp_path / "out") as one:
+                one.wait_until_caught_up()
+                one.wait_until_printed("caught up")
+                client.call(b"INCR", b"n")
+                wait_until(lambda: _has(replica, b"3"), "it has all")
+                one.end()
+            with following(port, target, tmp_path / "out-2") as other:
+                other.wait_until_caught_up()
+                client.call(b"INCR", b"n")
+                wait_until(lambda: _has(replica, b"4"), "it has all")
+                other.end()
+        assert content(server.port) == content(master)
+    with flin.engine.open(tmp_path / "data", create=False) as db, ServerThread(store_of(db)) as served:
+        assert content(served.port) == {(3, b"n"): (String(b"3"), -1), (5, b"in 5"): (String(b"1"), -1)}
+
+
+def _has(client: RawClient, text: bytes) -> bool:
+    return client.call(b"GET", b"n").payload == text
+
+
+def test_a_source_that_loses_its_own(tmp_path: Path) -> None:
+    """It answers nobody who follows it, for a while."""
+    with running_redis(tmp_path) as port, RawClient(port) as client, ServerThread() as server:
+        with following(port, f"redis://127.0.0.1:{server.port}", tmp_path / "out") as follower:
+            follower.wait_until_caught_up()
+            client.call(b"SET", b"n", b"1")
+            client.call(b"REPLICAOF", b"127.0.0.1", b"1")
+            client.call(b"CLIENT", b"KILL", b"TYPE", b"replica")
+            wait_until(lambda: b"total_error_replies:0" not in client.call(b"INFO").payload, "it was asked in vain")
+            client.call(b"REPLICAOF", b"NO", b"ONE")
+            client.call(b"INCR", b"n")
+            follower.wait_until_caught_up()
+            assert follower.end().endswith("; the source has no more\n")
+        assert content(server.port) == content(port)
+
+
+def test_a_source_that_has_gone(tmp_path: Path) -> None:
+    """What it had sent is there, if that is wished; and the exit code says that this may not be all."""
+    with ExitStack() as stack:
+        with running_redis(tmp_path) as port:
+            follower = stack.enter_context(following(port, tmp_path / "data", tmp_path / "out"))
+            _write(port, random.Random(7))
+            _settle(port)
+            follower.wait_until_caught_up()
+            shown = content(port)
+        follower.process.send_signal(signal.SIGINT)
+        assert follower.process.wait(PATIENCE_SECONDS) == 1
+    assert follower.printed().endswith("; the source could not be asked whether it has more\n")
+    with flin.engine.open(tmp_path / "data", create=False) as db, ServerThread(store_of(db)) as served:
+        assert content(served.port) == shown
+
+
+def test_all_keys_are_there_once_it_has_caught_up(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as port, ServerThread() as server, RawClient(server.port) as target:
+        with RawClient(port) as client:
+            client.pipeline([[b"SET", b"k%d" % number, b"v"] for number in range(10)])
+        with following(port, f"redis://127.0.0.1:{server.port}", tmp_path / "out") as follower:
+            follower.wait_until_printed("caught up")
+            assert target.call(b"DBSIZE").payload == b"10"
+
+
 def test_what_cannot_be_followed(tmp_path: Path, capsys: Capture) -> None:
     new = tmp_path / "new"
     for words, reason in (
@@ -217,6 +294,13 @@ def test_what_cannot_be_followed(tmp_path: Path, capsys: Capture) -> None:
         code, _, errors = run(capsys, "import", f"redis://127.0.0.1:{server.port}", new, "--follow")
     assert (code, "it takes no replica, and answers PSYNC with: -ERR" in errors) == (1, True), errors
     assert not new.exists() or not list(new.iterdir())
+    with running_redis(tmp_path) as port, RawClient(port) as client:
+        source = f"redis://127.0.0.1:{port}"
+        code, _, errors = run(capsys, "import", source, source, "--follow")
+        assert (code, "are the same server" in errors) == (2, True), errors
+        client.call(b"ACL", b"SETUSER", b"mover", b"on", b">secret", b"+psync", b"+replconf")
+        code, _, errors = run(capsys, "import", f"redis://mover:secret@127.0.0.1:{port}", new, "--follow")
+        assert (code, "it answers INFO with: NOPERM" in errors) == (1, True), errors
 
 
 class FakeSource:
@@ -239,15 +323,15 @@ class FakeSource:
             while not self._closes and connection.recv(1 << 16):
                 pass
 
-    def items(self) -> list[object]:
+    def items(self, link: type[Link] = Link, settle: Callable[[], None] = lambda: None) -> list[object]:
         address = parse(f"redis://127.0.0.1:{self.port}")
         with ExitStack() as stack:
             stack.callback(self._thread.join)
 
             def connect() -> Link:
-                return stack.enter_context(closing(Link(address)))
+                return stack.enter_context(closing(link(address)))
 
-            return list(ReplicaFeed(connect, lambda: False, lambda: None).items())
+            return list(ReplicaFeed(connect, lambda: False, settle, lambda: None).items())
 
 
 def _file() -> bytes:
@@ -272,6 +356,32 @@ def _file() -> bytes:
 def test_a_source_that_answers_strangely(reply: bytes, reason: str) -> None:
     with pytest.raises((PeerError, ImportDataError), match=reason):
         FakeSource(b"+OK\r\n", reply).items()
+
+
+class _Stuttering(Link):
+    """What wakes up is less than a whole record of TLS, each second time."""
+
+    is_whole = False
+
+    def bytes_within(self, seconds: float) -> bytes:
+        self.is_whole = not self.is_whole
+        return super().bytes_within(seconds) if self.is_whole else b""
+
+
+def test_records_of_tls_that_are_not_whole() -> None:
+    reply = b"+FULLRESYNC id 7\r\n$%d\r\n%b*1\r\n:5\r\n" % (len(_file()), _file())
+    with pytest.raises(ImportDataError, match="offset 7: no request"):
+        FakeSource(b"+OK\r\n", reply).items(_Stuttering)
+
+
+def test_a_source_that_asks_how_far_it_is() -> None:
+    """A client of it said WAIT: all that came before is done first."""
+    settled: list[None] = []
+    asks = pack([[b"SET", b"k", b"v"], [b"REPLCONF", b"GETACK", b"*"]])
+    reply = b"+FULLRESYNC id 7\r\n$%d\r\n%b%b*1\r\n:5\r\n" % (len(_file()), _file(), asks)
+    with pytest.raises(ImportDataError, match=f"offset {7 + len(asks)}: no request"):
+        FakeSource(b"+OK\r\n", reply).items(settle=lambda: settled.append(None))
+    assert len(settled) == 1
 
 
 def test_a_source_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,11 +40,9 @@ class Replica:
         is_end = False
         while not is_end and limit != 0:
             page = self.log.read(self.follower.next_number)
-            for numbered in page.entries[:limit]:
-                commit = self.follower.take(numbered)
-                if commit is not None:
-                    self.store.commit(commit.points, commit.ranges)
-                    self.keeper.note_applied(commit.number, commit.clock_ms)
+            for commit in self.follower.take_all(page.entries[:limit]):
+                self.store.commit(commit.points, commit.ranges)
+                self.keeper.note_applied(commit.number, commit.clock_ms)
             is_end = page.is_end or limit is not None
 
     def lead(self) -> None:

@@ -54,6 +54,7 @@ class Follower:
         store: Any = SimpleNamespace(stall=lambda: None)
         loop: Any = self.loop
         monkeypatch.setattr(following, "apply_foreign", self._apply)
+        monkeypatch.setattr(following, "GATHER_SECONDS", 0.0)
         self.applying = Applying(self.etcd.log(), group_log, store, 0, loop, self.failures.append)
         self._leader = self.etcd.log()
         self._fence = self.etcd.claim()
@@ -108,7 +109,34 @@ def test_it_reads_on_while_the_loop_is_busy(follower: Follower) -> None:
     assert follower.applied == []
     follower.run_until(lambda: len(follower.applied) == 3, "all are applied")
     assert follower.applied == [b"a", b"b", b"c"]
-    assert follower.noted == [1, 2, 3]
+    assert follower.noted == [2, 3], "what came together is one commit"
+    assert follower.applying.log_bytes == follower.applying._read_bytes > 0
+
+
+def test_it_lets_a_few_more_come(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GATHER_SECONDS", TIMEOUT * 10)
+    follower.append(b"a")
+    follower.begin()
+    follower.await_read(1)
+    follower.append(b"b", b"c")
+    follower.run_until(lambda: follower.applied == [b"a"], "what has come is applied")
+    assert follower.applying.next_number == 2
+    follower.applying.pause()
+    with ThreadPoolExecutor(1) as pool:
+        caught_up = pool.submit(follower.applying.catch_up)
+        follower.run_until(caught_up.done, "who takes over does not wait")
+        assert caught_up.result()
+    assert follower.noted == [1, 3]
+
+
+def test_it_reads_on_at_once_while_much_comes(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GATHER_SECONDS", TIMEOUT * 10)
+    keys = [b"%d" % number for number in range(following.FEW_ENTRIES)]
+    follower.append(*keys)
+    follower.begin()
+    follower.await_read(len(keys))
+    follower.append(b"more")
+    follower.await_read(len(keys) + 1)
 
 
 def test_it_does_not_read_far_ahead(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +174,10 @@ def test_nothing_is_applied_after_the_end(follower: Follower) -> None:
 
 def test_nothing_is_applied_after_what_cannot_be(follower: Follower) -> None:
     follower.failing = b"b"
-    follower.append(b"a", b"b", b"c")
+    follower.append(b"a")
     follower.begin()
+    follower.await_read(1)
+    follower.append(b"b", b"c")
     follower.run_until(lambda: bool(follower.failures), "it is told")
     follower.applying.pause()
     with ThreadPoolExecutor(1) as pool:

@@ -298,6 +298,31 @@ def test_entries_in_another_order_are_refused(first: Replica, second: Replica) -
     assert (found.number, found.epoch, found.points, found.ranges) == (2, 1, {b"1": b"v"}, ())
 
 
+def test_entries_that_come_together_are_few_commits(first: Replica, second: Replica) -> None:
+    first.engine.put(b"a", b"1")
+    first.engine.put(b"a", b"2")
+    first.engine.put(b"b", b"3")
+    first.engine.delete_range(b"a", b"b")
+    first.engine.put(b"c", b"4")
+    entries = first.log.read(1).entries
+    commits = second.follower.take_all(entries)
+    assert [(each.number, each.points, each.ranges) for each in commits] == [
+        (3, {b"a": b"2", b"b": b"3"}, ()),
+        (5, {b"c": b"4"}, ((b"a", b"b"),)),
+    ]
+    assert sum(each.size for each in commits) == sum(len(numbered.entry.data) for numbered in entries)
+
+
+def test_a_commit_of_several_entries_is_no_larger_than_one_may_be(first: Replica, second: Replica) -> None:
+    lengths = (MAX_ENTRY_BYTES // 2, MAX_ENTRY_BYTES // 3, MAX_ENTRY_BYTES // 3, 3 * MAX_ENTRY_BYTES, 1)
+    for number, length in enumerate(lengths):
+        first.engine.put(b"%d" % number, bytes(length))
+    commits = second.follower.take_all(first.log.read(1).entries)
+    assert [[*each.points] for each in commits] == [[b"0", b"1"], [b"2"], [b"3"], [b"4"]]
+    assert commits[-1].number == second.follower.next_number - 1
+    assert commits[2].size > 3 * MAX_ENTRY_BYTES, "all parts of it"
+
+
 def test_frames_that_are_damaged_are_refused(first: Replica, second: Replica) -> None:
     first.engine.put(b"a", b"1")
     (number, entry) = first.log.read(1).entries[0]

@@ -28,7 +28,8 @@ CONNECT_SECONDS: Final = 0.5
 """How long a connection may take to come about, before another member is asked: the system answers it, however busy the
 member is."""
 
-RECEIVE_BYTES: Final = 1 << 16
+RECEIVE_BYTES: Final = 1 << 18
+"""Four of the largest entries of a log: a watch that is read now and then has several."""
 
 FRESH_SECONDS: Final = 0.5
 """A connection that was used so recently is not looked at before it is used again, which takes a call of the system: if

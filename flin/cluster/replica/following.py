@@ -1,8 +1,11 @@
-"""What a replica applies: entries of its group's log, each whole one as one commit of its own store, on the loop.
+"""What a replica applies: entries of its group's log, as commits of its own store, on the loop.
 
-The log's thread decodes; the loop commits, a few milliseconds at a time. The thread goes on at once, since to wake it
-when an entry is applied would cost more than to apply it; it waits only while much is not applied yet, and while the
-store stalls.
+The log's thread decodes; the loop commits, a few milliseconds at a time. The thread is not woken when an entry is
+applied, which would cost more than to apply it; it waits while much is not applied yet, and while the store stalls.
+
+Nearly all that an entry costs a follower are the wake-ups of the two threads. So after a few entries the thread lets
+some more come before it reads on, and those share the wake-ups, and a commit. No reply of a leader waits for a
+follower; who reads from one may see what is older by that pause. One that takes over does not pause.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from flin.cluster.etcd.key_value import Unavailable
 from flin.cluster.log.follower import Follower, LoggedCommit
-from flin.cluster.log.replicated_log import RETRY_SECONDS, Following, Numbered, ReplicatedLog
+from flin.cluster.log.replicated_log import PAGE_ENTRIES, RETRY_SECONDS, Following, Numbered, ReplicatedLog
 from flin.cluster.replica.clock_skew import ClockSkew
 from flin.engine.options import wall_clock_ms
 from flin.errors import FlinError
@@ -40,12 +43,14 @@ STALL_POLL_SECONDS: Final = 0.01
 MAX_BEHIND_BYTES: Final = 1 << 20
 """How much of the log may be read and not applied yet: sixteen of the largest entries."""
 
+GATHER_SECONDS: Final = 0.05
+"""Twenty reads a second, however many entries come. Six groups on a busy machine, some 30 entries a second each: with
+20 ms a follower saves nothing, with 50 ms a third of its time."""
 
-class _Read(NamedTuple):
-    """What is to be committed, and how much of the log it is."""
-
-    commit: LoggedCommit
-    size: int
+FEW_ENTRIES: Final = PAGE_ENTRIES
+FEW_BYTES: Final = 1 << 17
+"""After so much it reads on at once, since it is behind. A page of a list has no more entries, a receive twice the
+bytes."""
 
 
 class Applying:
@@ -73,8 +78,9 @@ class Applying:
         self._server: Server
         self._following: Following | None = None
         self._has_ended = threading.Event()
+        self._is_paused = threading.Event()
         self._read_bytes = 0
-        self._queue: deque[_Read | Future[None]] = deque()  # who waits for all that was read is told in its turn
+        self._queue: deque[LoggedCommit | Future[None]] = deque()  # who waits for all that was read is told in its turn
         self._is_scheduled = False  # `_commit` will be called
         self._failure: Exception | None = None
 
@@ -86,6 +92,7 @@ class Applying:
     def begin(self, server: Server) -> None:
         """Apply from now on; server: the one that follows."""
         self._server = server
+        self._is_paused.clear()
         self._following = self._log.follow(self.next_number, self._receive)
 
     def resume(self, server: Server, index: int) -> None:
@@ -101,6 +108,8 @@ class Applying:
             self._wait_until_applied()
 
     def pause(self) -> None:
+        """Read no more, and do not wait for more."""
+        self._is_paused.set()
         if self._following is not None:
             self._following.stop()
 
@@ -130,13 +139,13 @@ class Applying:
         except Exception as error:  # the outermost frame of a thread
             self._on_failure(error)
             raise
+        if len(told) < FEW_ENTRIES and sum(len(each.entry.data) for each in told) < FEW_BYTES:
+            self._is_paused.wait(GATHER_SECONDS)
 
     def _apply(self, entries: list[Numbered]) -> None:
-        for numbered in entries:
-            commit = self._follower.take(numbered)
-            self._read_bytes += len(numbered.entry.data)
-            if commit is not None:
-                self._queue.append(_Read(commit, self._read_bytes))
+        commits = self._follower.take_all(entries)
+        self._read_bytes += sum(commit.size for commit in commits)
+        self._queue.extend(commits)
         while self._store.stall() and not self._has_ended.is_set():
             time.sleep(STALL_POLL_SECONDS)
         self._schedule()
@@ -169,16 +178,15 @@ class Applying:
                 self._schedule()
                 return
 
-    def _commit_one(self, read: _Read) -> None:
-        commit = read.commit
+    def _commit_one(self, commit: LoggedCommit) -> None:
         try:
             if commit.points or commit.ranges:
                 apply_foreign(self._server.services, commit.points, commit.ranges)
         except Exception as error:  # the outermost frame of a callback
-            logger.exception("entry %d of the log cannot be applied", commit.number)
+            logger.exception("the log cannot be applied up to entry %d", commit.number)
             self._failure = error
             self._on_failure(error)
             return
         self._group_log.note_applied(commit.number, commit.clock_ms)
-        self.log_bytes = read.size
+        self.log_bytes += commit.size
         self.skew.note(wall_clock_ms() - commit.clock_ms, time.monotonic())

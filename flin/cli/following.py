@@ -64,6 +64,7 @@ class Following:
         self.behind: int | None = None
         """Bytes of the source's stream; None: not known."""
         self._has_caught_up = False
+        self._offset_before: int | None = None  # a second ago
         self._ends = False
         self._until: int | None = None  # it ends when this is as far, and the source has no more
         self._looks = 0
@@ -91,8 +92,10 @@ class Following:
 
     def _note(self) -> None:
         self._measure()
-        if self.behind == 0 and not self._has_caught_up:
-            self._has_caught_up = True
+        before, self._offset_before = self._offset_before, self.feed.offset
+        done = 0 if before is None else self.feed.offset - before
+        if self.behind is not None and self.behind <= done and not self._has_caught_up:
+            self._has_caught_up = True  # within a second: while programs write, something is always on its way
             print(f"flin: caught up with {self._address}; SIGINT or SIGTERM ends it", file=sys.stderr, flush=True)
 
     def _may_end(self) -> bool:

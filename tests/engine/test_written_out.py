@@ -250,8 +250,10 @@ def filters_of_many(given: Input) -> None:
 
 
 def runs_without_pages(given: Input) -> None:
-    for key in given.keys:
-        assert _from_runs(given.state, 0, key, hash_key(key)) == first_run_that_says(given.runs, key)
+    for runs in (given.runs, given.runs[:1]):  # one alone is asked in another way
+        state = state_of(given.active, given.memtables, runs, given.retired)
+        for key in given.keys * 3:  # not cached yet, a payload, entries
+            assert _from_runs(state, 0, key, hash_key(key)) == first_run_that_says(runs, key)
 
 
 def runs_without_waiting(given: Input) -> None:
@@ -474,6 +476,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         {"read.read_state.TableRun.find", "sstable.Table.get", "table.bloom.contains"},
         runs_without_pages,
     ),
+    "read.read_path._from_lone_run": ({"table.state.TableState.find"}, runs_without_pages),
     "read.read_path._from_runs_nowait": (
         {
             "read.read_state.TableRun.find",

@@ -20,7 +20,7 @@ from typing import Final
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Pointer
-from flin.engine.read.read_state import ReadState
+from flin.engine.read.read_state import ReadState, TableRun
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table.bloom import MASK_INDEX, MASKS, hash_key
 from flin.engine.table.cold_read import ColdRead
@@ -206,7 +206,10 @@ def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry |
 
     Written out: read.read_state.TableRun.find"""
     mask = MASKS[hashed & 4095]
-    for run in state.runs[shard]:
+    runs = state.runs[shard]
+    if len(runs) == 1 and not runs[0].has_range_tombstones:
+        return _from_lone_run(runs[0], key, hashed)
+    for run in runs:
         # 1. The only table that may hold the key. Of a run of one table the filter refuses what is beyond it.
         table = run.plain_table
         if table is None:
@@ -225,6 +228,24 @@ def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry |
         if entry is not None:
             return entry
     return None
+
+
+def _from_lone_run(run: TableRun, key: bytes, hashed: int) -> Entry | None:
+    """What the only run says. A block that is cached is asked without the filter, which lies elsewhere in memory."""
+    table = run.plain_table or run.tables[bisect_left(run.bounds, key)]
+    opened = table.state or table.loaded()
+    number = bisect_right(opened.separators, key) - 1
+    if number < 0:
+        return None
+    found = opened.blocks[number]
+    if found is not None:  # Written out: table.state.TableState.find
+        found.hits += 1
+        entries = found.entries
+        return entries.get(key) if entries is not None else opened.find_unexpanded(found, key)
+    mask = MASKS[hashed & 4095]
+    if opened.words[hashed % opened.word_count] & mask != mask:
+        return None
+    return opened.find_cold(number, key)
 
 
 def await_filters(state: ReadState, shard: int, key: bytes, hashed: int) -> None:

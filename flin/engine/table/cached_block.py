@@ -15,9 +15,9 @@ TUPLE_COST: Final = 104
 LIST_COST: Final = 8 + 8
 """Bytes of an entry in the two lists of `page`: charged from the start, since ordered reads make them without a
 charge."""
-_BLOCK_COST: Final = 420
-"""A CachedBlock (120), a payload's header (48), its tuple in the cache's clock and the slots that hold both (90), the
-lists and the tuple of `page` (160)."""
+_BLOCK_COST: Final = 570
+"""A CachedBlock (128), a payload's header (48), what `plain` holds (140), its tuple in the cache's clock and the slots
+that hold both (90), the lists and the tuple of `page` (160)."""
 
 
 class CachedBlock:
@@ -31,10 +31,11 @@ class CachedBlock:
     Threads share it: a replacement is set before the old object goes, and always to an equal one.
     """
 
-    __slots__ = ("_data_bytes", "_tuples", "charge", "entries", "hits", "ordered", "payload", "seen_hits")
+    __slots__ = ("_data_bytes", "_tuples", "charge", "entries", "hits", "ordered", "payload", "plain", "seen_hits")
 
     def __init__(self, payload: bytes) -> None:
         self.payload: bytes | None = payload
+        self.plain = block.plain_of(payload) if payload else None  # of a payload
         self.entries: dict[bytes, Entry] | None = None
         self.ordered: Page | None = None  # made by the first call of `page`
         self._data_bytes = len(payload)
@@ -61,13 +62,15 @@ class CachedBlock:
         self._data_bytes = size + prefix_size * count
         self._tuples = count if flags & (block.HAS_TAGS | block.HAS_EXPIRIES) else 0
         self.entries = dict(zip(*block.decode(source, start), strict=True))
-        self.payload = None
+        self.payload = self.plain = None
 
     def find(self, key: bytes) -> Entry | None:
         """The key's entry. (Written out in TableState.find.)"""
-        payload, entries = self.payload, self.entries  # in this order: one of them is there
+        payload, plain, entries = self.payload, self.plain, self.entries  # in this order: one of them is there
         if entries is not None:
             return entries.get(key)
+        if plain is not None:
+            return block.find_plain(plain, key)
         assert payload is not None
         return block.find(payload, 0, key)
 

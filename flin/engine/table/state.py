@@ -27,7 +27,7 @@ from flin.engine.table.block import COMPRESSED
 from flin.engine.table.block_cache import BlockCache, CacheRow
 from flin.engine.table.cached_block import CachedBlock
 from flin.engine.table.cold_read import ColdRead
-from flin.engine.table.heat import Heat, should_expand
+from flin.engine.table.heat import WORN, Heat, should_expand
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError, StorageError
@@ -53,6 +53,7 @@ class TableState:
 
     __slots__ = (
         "_first_chunk",
+        "_mapped",
         "_other_bytes",
         "_sealed",
         "_separator_bytes",
@@ -99,6 +100,7 @@ class TableState:
         self.data: Final = _map(file)
         if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
             raise CorruptionError(path, len(self.data), "the file ends within a table")
+        self._mapped: Final = memoryview(self.data) if self.data else None
         sealed = None if self.data or not isinstance(file, TableFile) else _maybe_sealed(file)
         self._sealed: Final = sealed
         self._first_chunk: Final = 0 if sealed is None else sealed.first_chunk(base)
@@ -191,6 +193,9 @@ class TableState:
         """The payload of a verified block of the mapping, or of one that is read."""
         start, stop = self.starts[number], self.starts[number + 1]
         stored = None
+        mapped = self._mapped
+        if mapped is not None and mapped[start] == COMPRESSED:  # what is stored need not be copied
+            return stored_block.unpack_packed(mapped[start:stop], self.path, start)
         if self.data:
             stored = self.data[start:stop]
         elif self._sealed is not None:
@@ -200,7 +205,7 @@ class TableState:
         return stored_block.unpack_before_checksum(stored, self.path, start)
 
     def find(self, key: bytes) -> Entry | None:
-        """The key's entry, once the filter has let it through."""
+        """The key's entry, once the filter has let it through. (Written out in read.read_path._from_lone_run.)"""
         number = bisect_right(self.separators, key) - 1
         if number < 0:
             return None
@@ -213,10 +218,12 @@ class TableState:
 
     def find_cold(self, number: int, key: bytes) -> Entry | None:
         """A lookup in a block that is not cached."""
-        if (self.marks[number] or self.verify(number)) == PACKED:
-            if self.cache is not None:
-                self.cache.misses += 1
-            payload = self._payload(number)
+        cache = self.cache
+        if (self.marks[number] or self.verify(number)) == PACKED and cache is not None:
+            cache.misses += 1
+            row, last, payload = cache.passing
+            if last != number or row is not self.blocks:
+                payload = self.unpack(number)
             self._maybe_admit(number, payload)
             return block.find(payload, 0, key)
         found = self.record_miss(number)
@@ -338,6 +345,9 @@ class TableState:
 
     def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
         """A lookup in a cached payload, which decodes it once that pays."""
+        plain = found.plain
+        if plain is not None and found.hits <= WORN:
+            return block.find_plain(plain, key)
         if self.is_worn(found):
             self.expand(found)
         return found.find(key)

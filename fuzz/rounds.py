@@ -1,7 +1,8 @@
 """Fuzzing the rounds: what many connections send at once is run together (flin/net/serve/round.py).
 
 Invariant: each connection gets the replies that it gets where nothing is put aside, byte for byte, and its writes, the
-counters and the errors are those. Every connection has keys of its own, so that no order matters.
+counters and the errors are those. Every connection has keys of its own, so that no order matters. The same holds of a
+client that is the only one to speak, where its requests go their short way (flin/net/serve/short_way.py).
 
 An input is the draws of a scene: rounds in which each of some clients sends chunks of bytes. Most send the same
 requests, each with its own keys; some are cut within a request, spoilt, or of their own; now and then the store is
@@ -80,27 +81,40 @@ def one_input(data: bytes) -> None:
 def check(scene: list[Round], *, in_cluster: bool = False) -> None:
     """Raise Failure if somebody can tell that requests ran together."""
     topology = HALF_OF_A_CLUSTER if in_cluster else None
-    with _crowd_of(0):
+    with _set(CROWD=0):
         together = _played(scene, topology)
-    with _crowd_of(1 << 30):
+    with _set(CROWD=1 << 30):
         alone = _played(scene, topology)
     if in_cluster:
         foreign = [key for key in alone["entries"] if key < b"\xff" and slot_of(key) >= 8192]
         if foreign:
             raise Failure(f"a node has keys that are elsewhere: {foreign!r}")
-    for what, found in together.items():
-        if found != alone[what]:
-            raise Failure(f"{what}: {found!r} instead of {alone[what]!r}")
+    _compare(together, alone)
+    silent: list[Chunks] = [[] for _ in range(CLIENTS - 1)]
+    only: list[Round] = [([[chunk], *silent], cold, refused) for sent, cold, refused in scene for chunk in sent[0]]
+    with _set(LONE_TICKS=1):
+        shortly = _played(only, topology)
+    with _set(LONE_TICKS=1 << 30):
+        _compare(shortly, _played(only, topology))
+
+
+def _compare(played: dict[str, Any], plainly: dict[str, Any]) -> None:
+    for what, found in played.items():
+        if found != plainly[what]:
+            raise Failure(f"{what}: {found!r} instead of {plainly[what]!r}")
 
 
 @contextmanager
-def _crowd_of(number: int) -> Iterator[None]:
-    before = tick.CROWD
-    tick.CROWD = number  # type: ignore[misc]
+def _set(**constants: int) -> Iterator[None]:
+    """Of the tick."""
+    before = {name: getattr(tick, name) for name in constants}
+    for name, value in constants.items():
+        setattr(tick, name, value)
     try:
         yield
     finally:
-        tick.CROWD = before  # type: ignore[misc]
+        for name, value in before.items():
+            setattr(tick, name, value)
 
 
 def _played(scene: list[Round], topology: Topology | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from flin.errors import StorageError
 from flin.net.command.registry import find
+from flin.net.run.tick import Tick
 from flin.net.serve.connection import Connection
 from flin.net.serve.round import Round
 from flin.net.wire import columns
@@ -141,6 +142,20 @@ def killed_clients_write(patch: Patch) -> None:
     patch.setattr(Connection, "_stop", stop)
 
 
+def replies_leave_before_the_commit(patch: Patch) -> None:
+    """a lone client, too, is told of a batch that is refused"""
+    original = Tick.ends_at_once
+
+    def ends_at_once(self: Tick) -> bool:
+        points, self._pending.points = self._pending.points, {}
+        try:
+            return original(self)
+        finally:
+            self._pending.points = points
+
+    patch.setattr(Tick, "ends_at_once", ends_at_once)
+
+
 def keys_are_deleted_twice(patch: Patch) -> None:
     """of two DELs of one key in a column the second finds nothing"""
 
@@ -163,6 +178,7 @@ def keys_are_deleted_twice(patch: Patch) -> None:
         (refused_replies_leave, scenes),
         (replies_are_swapped, scenes),
         (replies_are_not_counted, scenes),
+        (replies_leave_before_the_commit, scenes),
         (killed_clients_write, killed_writers),
         (keys_are_deleted_twice, repeated_deletes),
     ],

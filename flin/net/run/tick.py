@@ -221,6 +221,20 @@ class Tick:
             for sink in sinks[:OUTLETS]:
                 sink.release()
 
+    def ends_at_once(self) -> bool:
+        """The lone connection has entered, and run a request. Whether nothing was written, and nobody else has entered:
+        then this tick has ended without `end`, and the connection sends its reply itself."""
+        pending = self._pending
+        if len(self._sinks) > 1 or self.has_aside or pending.points or pending.ranges:
+            return False
+        self._sinks.clear()
+        self.speaker = None
+        self.is_scheduled = False
+        self.ticks += 1
+        self.is_sampled = self.ticks % SAMPLED_TICKS == 0
+        self.is_crowded = False
+        return True
+
     def _note_alone(self, sink: ReplySink | None) -> None:
         """Only this one has replied in a tick, and it is not the lone one yet; None: several have, or none."""
         self._times_alone = self._times_alone + 1 if sink is self._last_alone else 1

@@ -50,6 +50,9 @@ class TimedTick(Tick):
         self.histogram.add(now_ns - began_ns)
         self._began_ns = now_ns if self._sinks else 0  # too many for one round: the others begin the next one
 
+    def ends_at_once(self) -> bool:
+        return False
+
     def _end_sync(self, future: Future[None]) -> None:
         super()._end_sync(future)
         now_ns = time.perf_counter_ns()

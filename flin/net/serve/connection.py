@@ -43,9 +43,10 @@ from flin.net.serve.judge import (
 from flin.net.serve.peer import TransportPeer, has_hung_up
 from flin.net.serve.round import MAX_CHUNK_BYTES, Round
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
+from flin.net.serve.short_way import ShortWay
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import ROLE_CHANGED, UNBLOCKED, WaitForReady, after_command
-from flin.net.serve.way_out import LARGE_CHUNK_BYTES, PAUSE_BYTES, WayOut
+from flin.net.serve.way_out import LARGE_CHUNK_BYTES, PAUSE_BYTES
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_error
 from flin.net.wire.resp_python import CrossProtocolError
@@ -65,10 +66,10 @@ _LEFT_BEHIND: Final = (WaitForReady, WaitForPause, WaitForScript)
 """Waits that end with the client, or with the server: nothing of such a request has run."""
 
 
-class Connection(WayOut, asyncio.Protocol):
+class Connection(ShortWay, asyncio.Protocol):
     """One client's connection. Its session ends with it."""
 
-    __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_parser", "_unread", "_wait", "context")
+    __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_unread", "_wait")
     _run_requests = staticmethod(run)
     _run_columns = staticmethod(run_columns)
 
@@ -112,11 +113,7 @@ class Connection(WayOut, asyncio.Protocol):
                     tick.put_aside()
                 return
         elif tick.lone is self and not tick.is_scheduled:
-            tick.is_scheduled = True  # by the call below
-            try:
-                self.receive(data)
-            finally:
-                tick.end()
+            self.receive_alone(data)
             return
         self.receive(data)
 
@@ -248,10 +245,14 @@ class Connection(WayOut, asyncio.Protocol):
                 return
             wait = TURN_IS_OVER
         left = [*iterator]
+        self._end_turn(wait, len(requests) - len(left), left + rest)
+
+    def _end_turn(self, wait: Wait, begun: int, left: list[list[bytes]]) -> None:
+        """So many requests of the turn have begun, and the rest waits."""
         # The request that waits has no reply yet; at the end of a turn, or at STOP, the last request has one.
         waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
-        self._output.transcript.cut_last_turn(len(requests) - len(left) - waiting)
-        self._backlog.requests = left + rest
+        self._output.transcript.cut_last_turn(begun - waiting)
+        self._backlog.requests = left
         self._suspend(wait)
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:

@@ -87,7 +87,7 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
         try:
             value = command.handler(context, request)
         except Exception as error:
-            wait = _handle(caller, command, request, error)
+            wait = handle(caller, command, request, error)
             if wait is not None:
                 return wait
             continue
@@ -109,7 +109,7 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
         elif type(value) is int:
             append(b":%d\r\n" % value)
         elif type(value) is GeneratorType:  # of a long string
-            return _advance(caller, WaitForSlices(command, request, value, 0))
+            return advance(caller, WaitForSlices(command, request, value, 0))
         else:
             data = session.encode(value)
             append(data)
@@ -165,7 +165,7 @@ def run_own(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
             try:
                 value = command.handler(context, request)
             except Exception as error:
-                wait = _handle(caller, command, request, error)
+                wait = handle(caller, command, request, error)
             else:
                 if type(value) is Reply:
                     append(value.data)
@@ -174,7 +174,7 @@ def run_own(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
                 elif type(value) is int:
                     append(b":%d\r\n" % value)
                 elif type(value) is GeneratorType:  # of a long string
-                    wait = _advance(caller, WaitForSlices(command, request, value, 0))
+                    wait = advance(caller, WaitForSlices(command, request, value, 0))
                 else:
                     wait = _answer(caller, command, request, value)
             if pending.large_bytes >= BATCH_BYTES:
@@ -275,13 +275,13 @@ def _run_sampled(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None
 def resume(caller: Caller, wait: Wait) -> Wait | None:
     """Go on with the command that waited; None once it has its reply."""
     if type(wait) is WaitForSlices:
-        return _advance(caller, wait)
+        return advance(caller, wait)
     if type(wait) is WaitForDisk:
         return run_gated(caller, wait.request, attempt=wait.attempt + 1, has_waited=wait.has_waited)
     if type(wait) is WaitForOwnScript:
         return _end_own_script(caller, wait)
     if type(wait) is WaitForScript and wait.slices is not None:
-        return _advance(caller, wait.slices)
+        return advance(caller, wait.slices)
     if type(wait) is WaitForPause or type(wait) is WaitForScript:
         return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=wait.has_waited)
     if type(wait) is WaitForWriters:
@@ -333,9 +333,9 @@ def _run_untimed(caller: Caller, command: Command, request: list[bytes]) -> Wait
     try:
         value = run_handler(caller.context, command, request)
     except Exception as error:
-        return _handle(caller, command, request, error)
+        return handle(caller, command, request, error)
     if type(value) is GeneratorType:  # of a long string
-        return _advance(caller, WaitForSlices(command, request, value, 0))
+        return advance(caller, WaitForSlices(command, request, value, 0))
     return _answer(caller, command, request, value)
 
 
@@ -355,7 +355,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
     try:
         value = run_handler(context, command, request)
     except Exception as error:
-        wait = _handle(caller, command, request, error, attempt, context.has_waited)
+        wait = handle(caller, command, request, error, attempt, context.has_waited)
         if wait is None:
             note_time(context, command, request, time.perf_counter_ns() - begin_ns)
             if tracker is not None:
@@ -371,7 +371,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
         context.services.tracking.remember(tracker, reads)
     if type(value) is GeneratorType:
         show_to_monitors(context, command, request)
-        return _advance(caller, WaitForSlices(command, request, value, attempt))
+        return advance(caller, WaitForSlices(command, request, value, attempt))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
     wait = _answer(caller, command, request, value)
     if tracker is not None:
@@ -399,7 +399,7 @@ def _answer(caller: Caller, command: Command, request: list[bytes], value: Value
     return TURN_IS_OVER if len(data) > OUTPUT_BUDGET_BYTES // 4 else None
 
 
-def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
+def advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
     """Run one slice."""
     context = caller.context
     long_script = context.services.long_script
@@ -417,7 +417,7 @@ def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
     except StopIteration as finished:
         value = finished.value
     except Exception as error:
-        again = _handle(caller, wait.command, wait.request, error, wait.attempt, context.has_waited)
+        again = handle(caller, wait.command, wait.request, error, wait.attempt, context.has_waited)
         if again is None:
             note_time(context, wait.command, wait.request, wait.nanoseconds + time.perf_counter_ns() - begin_ns)
         return again
@@ -436,7 +436,7 @@ def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
     return again
 
 
-def _handle(
+def handle(
     caller: Caller,
     command: Command,
     request: list[bytes],

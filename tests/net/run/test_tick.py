@@ -122,6 +122,25 @@ def test_one_that_is_alone_for_some_time_is_a_lone_one(store: FakeStore) -> None
     assert tick.lone is None
 
 
+def test_a_tick_of_the_lone_one_ends_at_once_if_it_wrote_nothing(store: FakeStore) -> None:
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
+    lone, other = FakeSink(), FakeSink()
+    tick.enter(lone)
+    assert tick.ends_at_once()
+    assert (tick.ticks, tick.is_scheduled) == (1, False)
+    tick.enter(lone)
+    tick.enter(other)
+    assert not tick.ends_at_once()
+    tick.end()
+    tick.enter(lone)
+    pending.points[b"k"] = b"v"
+    assert not tick.ends_at_once()
+    tick.end()
+    assert lone.events == ["released", "released"]
+    assert (tick.ticks, store.commits) == (3, [1])
+
+
 def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)

@@ -16,6 +16,7 @@ from flin.errors import CommandError, CorruptionError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.columns import replies_of_numbers
+from flin.net.data.live_entries import live_entries
 from flin.net.data.text import string_at
 from flin.net.wire import long_double
 from flin.net.wire.numbers import (
@@ -47,7 +48,7 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
     """Many INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
     keyspace = context.keyspace
     unique = tuple(dict.fromkeys(keys))
-    entries = _entries(keyspace, unique)
+    entries = _entries(context, unique)
     if len(keys) - len(unique) <= len(keys) // FEW:
         texts = maybe_next(entries)
         if texts is not None and (len(unique) == len(keys) or _insert_repeated(keys, texts)):
@@ -103,16 +104,17 @@ def _incr_each(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[bytes]:
     return replies
 
 
-def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
+def _entries(context: Context, keys: tuple[bytes, ...]) -> Sequence[Entry | None]:
     """The entries at the keys, absent ones as zeros; where one is None, read them one by one."""
+    keyspace = context.keyspace
     entries = keyspace.in_memory(keys)
     if all(entries) or None not in entries:  # the former takes a third of the time
         return entries
-    try:
-        found = [keyspace.entry(key) if entry is None else entry for key, entry in zip(keys, entries, strict=True)]
-    except (ColdRead, CorruptionError):
-        return entries
-    return [b"0" if entry is None else entry for entry in found]
+    places = [place for place, entry in enumerate(entries) if entry is None]
+    found = live_entries(keyspace, context.services.pending, [keys[place] for place in places])
+    for place, entry in zip(places, found):  # noqa: B905  fewer may be found
+        entries[place] = b"0" if entry is None else entry
+    return entries
 
 
 def _small_numbers(entries: Sequence[Entry | None]) -> list[int] | None:

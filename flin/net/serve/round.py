@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from math import ceil
 from operator import attrgetter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
@@ -44,6 +45,14 @@ MAX_CHUNK_BYTES: Final = 4096
 
 MAX_GROUP_BYTES: Final = 1 << 20
 """What is run together is not more than this: the size of a frame."""
+
+CACHED_BYTES: Final = 144 << 10
+"""About so much is cut at once, so that it is still in the processor's cache when it becomes a frame: 256 MSETs of ten
+cost 6 % less in three groups than in one. Pipelines of 16 SETs on 64 connections cost 6 % more in two."""
+
+FEWEST: Final = 64
+"""Nor are more connections split into groups of fewer, which cost more than they save: a SET of 4 KB 10 % more in
+groups of 34."""
 
 _MISSES: Final = 2
 """After so many requests in a row of which none could run with others, the rest run by themselves."""
@@ -300,8 +309,11 @@ def _groups(chunks: Lane) -> Iterator[list[Joining]]:
     groups: dict[bytes, list[Joining]] = {}
     for connection, chunk in chunks.items():
         groups.setdefault(chunk[:11], []).append(connection)
-    most = MAX_GROUP_BYTES // MAX_CHUNK_BYTES
-    return (group[at : at + most] for group in groups.values() for at in range(0, len(group), most))
+    for group in groups.values():
+        most = min(max(CACHED_BYTES // len(chunks[group[0]]), FEWEST), MAX_GROUP_BYTES // MAX_CHUNK_BYTES)
+        size = ceil(len(group) / ceil(len(group) / most))
+        for at in range(0, len(group), size):
+            yield group[at : at + size]
 
 
 def _after_batch(services: Services) -> None:

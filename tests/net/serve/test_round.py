@@ -84,6 +84,19 @@ def test_requests_of_one_command_run_together(clients: Clients, peers: list[Peer
     assert batches == [6, 6]
 
 
+def test_many_requests_run_in_groups_of_one_size(
+    clients: Clients, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is cut at once is bounded, and no few are left over, which would run alone."""
+    peers = [clients.connect() for _ in range(4 * NUMBER + 1)]
+    monkeypatch.setattr(rounds, "FEWEST", 1)
+    monkeypatch.setattr(rounds, "CACHED_BYTES", 12 * len(encode_requests([[b"SET", b"10", b"v10"]])) + 1)
+    requests = [b"SET %d v%d" % (number, number) for number in range(10, 10 + len(peers))]
+    assert say_all(clients, peers, *requests) == [b"+OK\r\n"] * len(peers)
+    assert clients.store.entries == {b"%d" % number: b"v%d" % number for number in range(10, 10 + len(peers))}
+    assert batches == [9, 9, 7]
+
+
 def test_requests_of_several_commands_and_lengths(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
     requests = [b"GET k", b"INCR n", b"SET k 1", b"GET longer", b"INCR %b" % (b"n" * 9), b"SET k %b" % (b"1" * 9)]
     everybody = [*peers, *(clients.connect() for _ in range(3 * NUMBER))]
@@ -235,9 +248,12 @@ def test_a_refused_batch(clients: Clients, peers: list[Peer], batches: list[int]
     assert batches == [NUMBER, NUMBER]
 
 
-def test_a_batch_that_is_full_in_the_round(clients: Clients, batches: list[int]) -> None:
+def test_a_batch_that_is_full_in_the_round(
+    clients: Clients, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was committed before is final, though the next batch is refused."""
-    peers = [clients.connect() for _ in range(300)]
+    monkeypatch.setattr(rounds, "FEWEST", 150)
+    peers = [clients.connect() for _ in range(450)]
     value = b"v" * (MAX_CHUNK_BYTES - 100)
     for number, peer in enumerate(peers):
         peer.say(b"SET %03d %b" % (number, value))
@@ -248,9 +264,9 @@ def test_a_batch_that_is_full_in_the_round(clients: Clients, batches: list[int])
     clients.pending.listen(Refusing(refuse_from_now_on))
     clients.loop.run()
     said = [peer.read_all() for peer in peers]
-    assert said == [b"+OK\r\n"] * 256 + [f"-{MISCONF}\r\n".encode()] * 44
-    assert len(clients.store.entries) == 256
-    assert batches == [256, 44]
+    assert said == [b"+OK\r\n"] * 300 + [f"-{MISCONF}\r\n".encode()] * 150
+    assert len(clients.store.entries) == 300
+    assert batches == [150, 150, 150]
 
 
 class Refusing:

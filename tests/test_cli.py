@@ -183,6 +183,8 @@ UNKNOWN = {
     "stats db --unixsocket": "flin stats: there is no option --unixsocket. See flin stats --help",
     "bench --qick": "flin bench: there is no option --qick: --quick is meant, perhaps",
     "bench load --million 4": "flin bench load: there is no option --million: --millions is meant, perhaps",
+    "serv --port 1": "flin: COMMAND is 'serv': serve is meant, perhaps. See flin --help",
+    "completion x": "flin completion: SHELL is 'x': it must be one of bash, zsh, fish. See flin completion --help",
     "bench curves more": "flin bench curves does not take 'more'. See flin bench curves --help",
 }
 

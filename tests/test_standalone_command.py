@@ -37,6 +37,8 @@ def test_each_replica_becomes_a_database(node: Path, capsys: Capture) -> None:
             assert not db.verify()
     code, _, errors = run(capsys, "standalone", node)
     assert (code, "holds no replica" in errors) == (2, True)
+    code, _, errors = run(capsys, "standalone", node / "none")
+    assert (code, "there is no directory" in errors) == (2, True)
 
 
 def test_one_that_is_open_is_left_alone(node: Path, capsys: Capture) -> None:

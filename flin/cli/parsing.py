@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -19,6 +21,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """The type that `add_subparsers` returns; argparse gives it no public name."""
 
 
+_WRONG_CHOICE: Final = re.compile(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+"""argparse's own words, in which the choices have quotes before Python 3.14."""
+
+_NAME: Final = re.compile(r"[\w-]+")
+
+
 class UsageError(Exception):
     """The command cannot be carried out as given."""
 
@@ -30,6 +38,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**arguments, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
+        if matched := _WRONG_CHOICE.fullmatch(message):
+            what, word, choices = matched.groups()
+            names = _NAME.findall(choices)
+            near = get_close_matches(word, names, 1)
+            other = f"{near[0]} is meant, perhaps" if near else f"it must be one of {', '.join(names)}"
+            message = f"{what} is {word!r}: {other}"
         self.exit(exit_code.USAGE, f"{self.prog}: {message}. See {self.prog} --help\n")
 
 

@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
 def replicas_in(text: str) -> list[str]:
     """The directories of the replicas; UsageError if there is none."""
     path = Path(os.path.abspath(text))
-    below = sorted(each for each in path.iterdir() if is_group_name(each.name)) if path.is_dir() else []
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {text!r}: name that of a node, or of one of its groups")
+    below = sorted(each for each in path.iterdir() if is_group_name(each.name))
     found = [each for each in (path, *below) if (each / REPLICA).exists()]
     if not found:
         raise UsageError(f"{text} holds no replica: name the directory of a node, or of one of its groups")

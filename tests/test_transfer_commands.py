@@ -225,6 +225,7 @@ def test_wrong_usage(database: Path, tmp_path: Path, capsys: Capture) -> None:
         ("import", tmp_path / "file", database),
         ("import", tmp_path / "file", tmp_path / "new", "--merge"),
         ("export", database, tmp_path),
+        ("export", database, "redis://localhost:1"),
         ("export", database, tmp_path / "x", "--format", "xml"),
     ):
         code, _, errors = run(capsys, *words)

@@ -128,6 +128,8 @@ def output(path: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if is_address(path):
+        raise UsageError(f"{path} is a server, and an export is a file: export into -, and pipe it; or see flin import")
     if os.path.isdir(path):
         raise UsageError(f"{path} is a directory: name a file")
     from flin.transfer.files import written_whole

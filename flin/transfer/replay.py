@@ -14,7 +14,7 @@ from flin.net.client.session import KnownPeer
 from flin.net.run.context import Context
 from flin.net.run.services import make_services
 from flin.net.serve.dispatch import resume, run_gated
-from flin.net.serve.wait import Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.serve.wait import TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
 from flin.net.settings.config import Config
 from flin.net.settings.options import ServerOptions
 from flin.transfer.record import Request
@@ -61,7 +61,7 @@ class Replay:
         self.pending.now_ms = wall_clock_ms() if request.words[0].upper() in _SCRIPTS else _BEFORE_ALL_MS
         self._out.clear()
         wait = run_gated(self, request.words)
-        while wait is not None:
+        while wait is not None and wait is not TURN_IS_OVER:  # a long reply ends a client's turn: there are no others
             wait = self._on(wait, request)
         if self._out and self._out[0].startswith(b"-"):
             text = self._out[0][1:].decode(errors="replace").strip()

@@ -12,6 +12,7 @@ import flin.engine
 from flin.cli.main import main
 from flin.engine.engine import store_of
 from flin.errors import ImportDataError
+from flin.net.serve.dispatch import OUTPUT_BUDGET_BYTES
 from flin.rdb import body, dump
 from flin.rdb import file as rdb
 from flin.rdb.crc64 import crc64
@@ -106,6 +107,15 @@ def test_what_a_request_may_do(tmp_path: Path, capsys: Capture) -> None:
     code, _, errors = run(capsys, "import", tmp_path, tmp_path / "other")
     assert code == 2
     assert "without a manifest" in errors
+
+
+def test_a_request_with_a_long_reply(tmp_path: Path) -> None:
+    """The end of a client's turn: as it is that of EXEC after some ten thousand writes of a script."""
+    file = tmp_path / "requests"
+    file.write_bytes(pack([[b"SET", b"a", b"x" * OUTPUT_BUDGET_BYTES], [b"GETSET", b"a", b"1"], [b"INCR", b"a"]]))
+    assert main(["import", str(file), str(tmp_path / "data")]) == 0
+    with flin.engine.open(tmp_path / "data", create=False) as db:
+        assert db[b"a"] == b"2"
 
 
 @pytest.mark.parametrize("preamble", ["yes", "no"])

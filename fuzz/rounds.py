@@ -21,6 +21,7 @@ from flin.net.cluster.slots import slot_of
 from flin.net.cluster.topology import Node, Topology
 from flin.net.command.registry import with_subcommands
 from flin.net.run import tick
+from flin.net.serve import round as rounds
 from flin.net.wire.resp import encode_requests
 from fuzz.byte_source import ByteSource
 from tests.net.fake_peer import Clients
@@ -81,7 +82,7 @@ def one_input(data: bytes) -> None:
 def check(scene: list[Round], *, in_cluster: bool = False) -> None:
     """Raise Failure if somebody can tell that requests ran together."""
     topology = HALF_OF_A_CLUSTER if in_cluster else None
-    with _set(CROWD=0):
+    with _set(CROWD=0, CACHED_BYTES=1, FEWEST=4 if len(scene) % 2 else CLIENTS):  # in two groups, or in one
         together = _played(scene, topology)
     with _set(CROWD=1 << 30):
         alone = _played(scene, topology)
@@ -106,15 +107,16 @@ def _compare(played: dict[str, Any], plainly: dict[str, Any]) -> None:
 
 @contextmanager
 def _set(**constants: int) -> Iterator[None]:
-    """Of the tick."""
-    before = {name: getattr(tick, name) for name in constants}
+    """Of the tick or of the round."""
+    modules = {name: tick if hasattr(tick, name) else rounds for name in constants}
+    before = {name: getattr(module, name) for name, module in modules.items()}
     for name, value in constants.items():
-        setattr(tick, name, value)
+        setattr(modules[name], name, value)
     try:
         yield
     finally:
         for name, value in before.items():
-            setattr(tick, name, value)
+            setattr(modules[name], name, value)
 
 
 def _played(scene: list[Round], topology: Topology | None) -> dict[str, Any]:

@@ -32,9 +32,9 @@ LOOKS: Final = 3
 every ten seconds, but not three in a row: then programs still write."""
 
 
-def replication_of(link: Link) -> dict[bytes, bytes]:
-    """What INFO says of it. PeerError."""
-    told: bytes = link.ask(b"INFO", b"replication")
+def info_of(link: Link, section: bytes) -> dict[bytes, bytes]:
+    """PeerError."""
+    told: bytes = link.ask(b"INFO", section)
     return dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
 
 
@@ -59,7 +59,7 @@ class Following:
         self._address = address
         self._connect = connect
         self._asked: Link | None = connect()
-        self.stream: Final = replication_of(self._asked).get(b"master_replid", b"")
+        self.stream: Final = info_of(self._asked, b"replication").get(b"master_replid", b"")
         """Its name: a master and all its replicas have the same one. Redis before 4.0 says none."""
         self.behind: int | None = None
         """Bytes of the source's stream; None: not known."""
@@ -117,7 +117,7 @@ class Following:
         try:
             if self._asked is None:
                 self._asked = self._connect()
-            return int(replication_of(self._asked)[b"master_repl_offset"])
+            return int(info_of(self._asked, b"replication")[b"master_repl_offset"])
         except PeerError:
             if self._asked is not None:
                 self._asked.close()
@@ -168,9 +168,14 @@ def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitSta
     from flin.transfer.relay import Relay
 
     target = stack.enter_context(server_target(arguments, None))
+    if info_of(target.link, b"cluster").get(b"cluster_enabled") == b"1":
+        raise UsageError(
+            f"{target.link.address} is a part of a cluster, and refuses keys of the others: import into a directory, "
+            "then use flin resize"
+        )
     relay = Relay(target.link)
     following = Following(address, arguments, stack, relay.settle)
-    if following.stream and following.stream == replication_of(target.link).get(b"master_replid"):
+    if following.stream and following.stream == info_of(target.link, b"replication").get(b"master_replid"):
         raise UsageError(f"{address} and {target.link.address} are the same server, or one is the replica of the other")
     with Ticker("following", lambda: following.progress(target.added, relay.requests)):
         target.add_all(following.items(), relay)

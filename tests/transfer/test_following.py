@@ -298,6 +298,9 @@ def test_what_cannot_be_followed(tmp_path: Path, capsys: Capture) -> None:
         source = f"redis://127.0.0.1:{port}"
         code, _, errors = run(capsys, "import", source, source, "--follow")
         assert (code, "are the same server" in errors) == (2, True), errors
+        with running_redis(tmp_path, **{"cluster-enabled": "yes"}) as other:
+            code, _, errors = run(capsys, "import", source, f"redis://127.0.0.1:{other}", "--follow")
+        assert (code, "is a part of a cluster" in errors) == (2, True), errors
         client.call(b"ACL", b"SETUSER", b"mover", b"on", b">secret", b"+psync", b"+replconf")
         code, _, errors = run(capsys, "import", f"redis://mover:secret@127.0.0.1:{port}", new, "--follow")
         assert (code, "it answers INFO with: NOPERM" in errors) == (1, True), errors

@@ -37,6 +37,7 @@ from flin.engine.wal.frames import (
     ValidFrames,
     decode_payload,
 )
+from flin.engine.wal.replay import check_end
 from flin.engine.wal.retention import ChainedSegment, chain, segments_of
 from flin.engine.wal.tail import Chunk, Rewritten, Tail, Taken
 from flin.engine.wal.writer import Place
@@ -335,6 +336,7 @@ def _operations(
 ) -> tuple[list[Range], list[tuple[bytes, Entry]]]:
     """The range deletes and points of a good frame."""
     if kind == FRAME_END:
+        check_end(operations, chunk.path, offset)
         return [], []
     if chunk.opener is not None:
         return chunk.opener.points(chunk.data, offset, end, kind, operations, None)

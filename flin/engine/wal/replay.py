@@ -109,6 +109,8 @@ def replay(
         elif kind != FRAME_END:
             payload = data[offset + FRAME_BYTES : frame_end]
             memtable.apply(*decode_payload(kind, payload, count, path, offset, large))
+        else:
+            check_end(count, path, offset)
     return Replay(
         valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.stop_reason
     )
@@ -133,6 +135,15 @@ def _apply_sealed(
         memtable.entries[key] = value
     elif kind != FRAME_END:
         memtable.apply(*opener.points(data, offset, frame_end, kind, count, large))
+    else:
+        check_end(count, path, offset)
+
+
+def check_end(operations: int, path: str, offset: int) -> None:
+    """CorruptionError if an end counts operations: then it was a commit, which somebody hides. Ends are not sealed; of a
+    commit that is taken away without its operations the next frame shows that numbers are missing."""
+    if operations:
+        raise CorruptionError(path, offset, f"the end of a segment counts {operations} operations")
 
 
 def _no_key(path: str) -> EncryptionError:

@@ -209,6 +209,28 @@ def test_a_frame_in_another_place() -> None:
         replayed(moved)
 
 
+@pytest.mark.parametrize("hides_count", [False, True])
+def test_no_commit_becomes_an_end(hides_count: bool) -> None:
+    """Ends are not sealed: as one a commit amid others would be gone, and nobody would notice."""
+    segment = Segment()
+    for key in (b"a", b"b", b"c"):
+        segment.put(key, b"1" * (key[0] - 90))  # of several sizes: not replayed in columns
+    at, stop = segment.ends[1:3]
+    *fields, count, _ = wal_frames.FRAME_REST.unpack_from(segment.data, at + 4)
+    count = 0 if hides_count else count
+    wal_frames.FRAME_REST.pack_into(segment.data, at + 4, *fields, count, wal_frames.FRAME_END)
+    segment.data[at : at + 4] = crc32(bytes(segment.data[at + 4 : stop])).to_bytes(4, "little")
+    memtable = Memtable()
+    if hides_count:  # then the number of the next commit is wrong: the WAL ends there, as at damage
+        done = wal_replay.replay(bytes(segment.data), HEADER, "w", memtable, end=len(segment.data), opener=opener())
+        assert done.stop_reason
+        assert done.end == stop
+        assert [*memtable.entries] == [b"a"]
+    else:
+        with pytest.raises(CorruptionError, match="counts 1 operations"):
+            replayed(segment.data)
+
+
 def test_a_large_value_in_another_place() -> None:
     segment = Segment()
     _, [one, other] = segment.sealer.commit_placed(*segment.place, {b"a": b"1" * 50, b"b": b"2" * 50})

@@ -14,6 +14,7 @@ import pytest
 
 import flin.engine
 from flin.engine.disk.fs import OsReadableFile
+from flin.net.run.tick import LONE_TICKS
 from flin.testing.run import drop_retired
 from tests.net.serving import ServerThread
 from tests.source import ROOT
@@ -69,9 +70,11 @@ def test_a_set(tmp_path: Path) -> None:
     with flin.engine.open(tmp_path / "db", runner="inline", shards=1) as db, ServerThread(db._store) as server:
         one = served(server, b"SET k v\r\nSET l v\r\n", b"+OK\r\n" * 2)
         alone = served(server, b"SET k v\r\n", b"+OK\r\n")
-        alike = served(server, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n" * 32, b"+OK\r\n" * 32, times=2)
+        request = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"
+        alike = served(server, request * 32, b"+OK\r\n" * 32, times=2)
+        lone = served(server, request, b"+OK\r\n", times=LONE_TICKS + 2)
     assert follows(one, steps)
-    assert {name for step in steps for name in step} <= {*one, *alone, *alike}
+    assert {name for step in steps for name in step} <= {*one, *alone, *alike, *lone}
 
 
 def test_a_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

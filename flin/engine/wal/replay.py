@@ -140,8 +140,8 @@ def _apply_sealed(
 
 
 def check_end(operations: int, path: str, offset: int) -> None:
-    """CorruptionError if an end counts operations: then it was a commit, which somebody hides. Ends are not sealed; of a
-    commit that is taken away without its operations the next frame shows that numbers are missing."""
+    """CorruptionError if an end counts operations: then it was a commit, which somebody hides. Ends are not sealed; if
+    it counts none, the next frame shows that numbers are missing."""
     if operations:
         raise CorruptionError(path, offset, f"the end of a segment counts {operations} operations")
 

@@ -1,8 +1,8 @@
 """What a node gives to one that makes a copy of a group: any answers to its questions.
 
 Invariant: whatever a giver answers, the next one is asked, or a whole copy is taken: its manifest can be read, and
-names the very files that are there, each of the bytes whose checksum was told. Until then the replica that was there
-stays as it was. No file elsewhere is touched, and no exception comes out.
+names the very files that are there, each of the bytes whose checksum was told, and every value is as it was
+written. Until then the replica that was there stays. No file elsewhere is touched, and no exception comes out.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ PIECE_BYTES: Final = 700
 MOST_ANSWERS: Final = 60
 """Of the giver that is fuzzed; then it is silent."""
 
+VALUES: Final = {b"key%d" % number: b"v" * (1100 if number % 2 else 20) for number in range(8)}
+
 TEXTS: Final = (
     b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000, b'{"files": []}', b'{"crc": "1"}', b'{"crc": 1e999}',
     *(b'{"copy": "c", "index": 7, "files": {%b}}' % files for files in (
@@ -52,8 +54,8 @@ def good_files() -> dict[str, bytes]:
     """The files of a small database that are given."""
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, runner="inline", value_threshold=1024) as db:
-        for number in range(8):
-            db.put(b"key%d" % number, b"v" * (1100 if number % 2 else 20))
+        for number, (key, value) in enumerate(VALUES.items()):
+            db.put(key, value)
             if number % 4 == 3:
                 db.flush()
     return {name: disk.read(f"/db/{name}")[:size] for name, size in files_of(disk, "/db").items()}
@@ -115,6 +117,9 @@ def one_input(data: bytes) -> None:
         giver = good if asked[-1] == "good:1" else bad
         assert files_of(OsFileSystem(), str(path)) == {name: len(each) for name, each in there.items()}
         assert giver is bad or there == good.files
+        (path / REPLICA).unlink()
+        with flin.engine.open(path, read_only=True) as db:
+            assert dict(db.items()) == VALUES
 
 
 def _files(source: ByteSource) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""The check of everything that an open store has on disk. It changes nothing."""
+"""The check of everything that an open store has on disk, or of the files of a copy before it is one. It changes
+nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from typing import TypeAlias
 
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.file_name import MANIFEST
-from flin.engine.disk.fs import join
+from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import is_counted, namespace_of
 from flin.engine.memtable import Memtable
-from flin.engine.read.read_state import ReadState
+from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_check import ValueCheck
+from flin.engine.table.block_cache import BlockCache
 from flin.engine.tree.store import Store
+from flin.engine.tree.table_cache import TableCache, missing_bytes
 from flin.engine.wal.replay import load_segment
 from flin.errors import CorruptionError, FlinError, StorageError
 
@@ -30,18 +33,8 @@ def verify_store(store: Store, check_collections: CollectionsCheck) -> list[Flin
     problems: list[FlinError] = []
     problems += _verify_manifest(store)
     values = ValueCheck(state.value_files)
-    for runs in state.runs:
-        for run in runs:
-            for table in run.tables:
-                try:
-                    wrong = table.verify()
-                    problems += wrong or values.table(table, join(store.directory, table.meta.file))
-                except FlinError as error:  # of a newer format, or not readable: the others are still checked
-                    problems.append(error)
-            for left, right in zip(run.tables, run.tables[1:], strict=False):
-                if left.meta.largest >= right.meta.smallest:
-                    path = join(store.directory, right.meta.file)
-                    problems.append(CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run"))
+    for found in _verified_tables(store.directory, state.runs, values):
+        problems += found
     if not problems:
         problems += values.sums(state.version.value_files, join(store.directory, MANIFEST))
         try:
@@ -60,6 +53,45 @@ def verify_store(store: Store, check_collections: CollectionsCheck) -> list[Flin
                 problems.append(StorageError("read", join(store.directory, piece.file), error))
     store.check_open()
     return problems
+
+
+def verified_files(fs: FileSystem, directory: str) -> Iterator[list[FlinError]]:
+    """What is wrong with each table, and at last with the values, that the manifest of a directory names, which nobody
+    has open: all of it is read. CorruptionError, FormatVersionError, StorageError if it cannot be opened at all."""
+    manifest = read_manifest(fs, directory)
+    if manifest is None:
+        raise CorruptionError(join(directory, MANIFEST), 0, "there is no manifest")
+    version = manifest.version
+    missing_bytes(fs, directory, version)
+    tables = TableCache(fs, directory, BlockCache(0))
+    try:
+        runs = tables.runs_of(version)
+        values, is_sound = ValueCheck(tables.value_files), True
+        for found in _verified_tables(directory, runs, values):
+            is_sound = is_sound and not found
+            yield found
+        if is_sound:
+            yield list(values.sums(version.value_files, join(directory, MANIFEST)))
+    finally:
+        tables.close()
+
+
+def _verified_tables(directory: str, shards: OpenRuns, values: ValueCheck) -> Iterator[list[FlinError]]:
+    """Table by table what is wrong with it, with the values that it points to, and with its place."""
+    for runs in shards:
+        for run in runs:
+            for table in run.tables:
+                problems: list[FlinError] = []
+                path = join(directory, table.meta.file)
+                try:
+                    problems += table.verify() or values.table(table, path)
+                except FlinError as error:  # of a newer format, or not readable: the others are still checked
+                    problems.append(error)
+                yield problems
+            for left, right in zip(run.tables, run.tables[1:], strict=False):
+                if left.meta.largest >= right.meta.smallest:
+                    path = join(directory, right.meta.file)
+                    yield [CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run")]
 
 
 def _verify_manifest(store: Store) -> list[FlinError]:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class Scene:
         self.held: list[int] = []
         self.asked: list[tuple[str, str]] = []
         self.is_ended = False
+        self.told: list[str] = []
         self.change: Callable[[str, dict[str, Any], bytes], bytes] = lambda node, question, data: data
         self.map = map_with("follow")
 
@@ -127,6 +129,7 @@ class Scene:
         return CheckpointTransfer(
             str(self.path), GROUP, "new", self.log, ask,
             found=lambda: self.map, hold=self.held.append, pause=lambda seconds: self.is_ended,
+            tell=self.told.append,
         )  # fmt: skip
 
     def taken(self) -> bool:
@@ -249,6 +252,76 @@ def test_a_damaged_file_is_taken_again_and_another_giver_is_asked(scene: Scene) 
     scene.change = change
     assert scene.taken()
     assert damaged
+    assert [what for what, _ in scene.asked].count("begin") == 2
+    scene.check()
+
+
+def test_what_the_giver_s_disk_has_damaged_is_no_copy(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bit of a table, or of a value, is another one there: its files' checksums are those of the damaged bytes."""
+    version = scene.follower.store.state.version
+    table = next(table for runs in version.shards for run in runs for table in run)
+    places = [(table.file, table.offset + chance % table.length) for chance in (5, 999, table.length - 3)]
+    value = scene.follower.engine.get(b"key1")
+    assert value is not None
+    for each in version.value_files:
+        where = (scene.folder / "follow" / each.file).read_bytes().find(value)
+        places += [(each.file, where + 11_111)] if where > 0 else []
+    assert len(places) == 4
+    monkeypatch.setattr(checkpoint_transfer, "DAMAGED_SECONDS", 0.0)
+    monkeypatch.setattr(scene, "told", Ending(scene))
+    for name, offset in places:
+        with flipped(scene.folder / "follow" / name, offset):
+            scene.is_ended = False
+            assert not scene.taken()
+        assert (
+            f"follow:1: its files are damaged, look at it with flin check: {scene.path}.taken/{name}" in scene.told[-1]
+        )
+        assert not scene.path.exists()
+    scene.is_ended = False
+    assert scene.taken()
+    scene.check()
+
+
+class Ending(list[str]):
+    """Ends the scene when nobody could give a copy."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def append(self, text: str) -> None:
+        super().append(text)
+        self._scene.is_ended = text.startswith("waits for a copy")
+
+
+@contextmanager
+def flipped(path: Path, offset: int) -> Iterator[None]:
+    """One bit of the file is another one."""
+
+    def flip() -> None:
+        with path.open("r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 8]))
+
+    flip()
+    yield
+    flip()
+
+
+def test_who_has_given_damaged_files_is_left_alone_for_a_while(scene: Scene) -> None:
+    scene.map = map_with("bad", "good")
+    path = next((scene.folder / "follow").glob("*.sst"))
+
+    def change(node: str, question: dict[str, Any], data: bytes) -> bytes:
+        if node == "good" and question["what"] == "begin":
+            stack.close()  # it has other files
+        return data
+
+    scene.change = change
+    with ExitStack() as stack:
+        stack.enter_context(flipped(path, 77))
+        assert scene.taken()
     assert [what for what, _ in scene.asked].count("begin") == 2
     scene.check()
 

@@ -6,8 +6,9 @@
 
 A follower is asked before the leader. The node says first from which entry on it will need the log, which is kept for
 it from then on. Each file is compared with the giver's by its checksum: so what is there from an earlier try counts,
-even if the giver is another one. A crash at any moment leaves the old replica, none, or the new one. With one of the
-first two it begins again, with the files that are there.
+even if the giver is another one. At last all blocks and values are compared with their own checksums: the giver's disk
+may have damaged what it gives, and a copy of that would count as one. A crash at any moment leaves the old replica,
+none, or the new one. With one of the first two it begins again, with the files that are there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +30,8 @@ from flin.cluster.replica.checkpoint_giver import MAX_PIECE_BYTES, checksum, fil
 from flin.cluster.slot_map import SlotMap
 from flin.engine.disk.file_name import MANIFEST, REPLICA, maybe_parse
 from flin.engine.disk.fs import FileSystem, OsFileSystem, join
-from flin.errors import CorruptionError, FormatVersionError, StorageError
+from flin.engine.verify import verified_files
+from flin.errors import CorruptionError, FlinError, FormatVersionError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ COPY_PATH: Final = "/cluster/copy"
 PIECE_BYTES: Final = MAX_PIECE_BYTES
 PAUSE_SECONDS: Final = 1.0
 """Before all are asked again, when nobody could give a copy."""
+
+DAMAGED_SECONDS: Final = 60.0
+"""A node whose files are damaged is asked again only then: to find that out, all of them were read."""
 
 TELL_AGAIN: Final = 60
 """After so many vain rounds the log says once more what is waited for: this may go on for days."""
@@ -123,6 +129,8 @@ class CheckpointTransfer:
         self._pause = pause
         self._tell = tell
         self._fs = fs or OsFileSystem()
+        self._damaged: dict[str, tuple[float, str]] = {}
+        """By address, who has given damaged files: until when nobody asks it, and what was wrong."""
 
     def is_needed(self, index: int) -> bool:
         """Whether the log is kept only from later on than after this entry; once etcd answers."""
@@ -171,6 +179,9 @@ class CheckpointTransfer:
     def _take_from(self, address: str) -> int | None:
         """The number of the last entry in it; None: it is to end. JoinError, OSError, KeyValueError; ValueError,
         CorruptionError, FormatVersionError for what makes no sense."""
+        until, reason = self._damaged.get(address, (0.0, ""))
+        if time.monotonic() < until:
+            raise JoinError(f"{address}: {reason}", True)
         offer = self._begin(address)
         self._tell(f"takes a copy of {sum(offer.files.values()) >> 20} MiB from {address}")
         self._hold(offer.index + 1)
@@ -182,6 +193,11 @@ class CheckpointTransfer:
                 return None
         if files_of(self._fs, self._taken) != offer.files:
             raise ValueError("its manifest names other files than it has given")
+        for problems in verified_files(self._fs, self._taken):
+            if problems:
+                raise self._damage_of(address, problems[0])
+            if self._pause(0):
+                return None
         _on_own_disk(self._install)
         try:
             self._asked(offer, "end")
@@ -192,6 +208,13 @@ class CheckpointTransfer:
     def _begin(self, address: str) -> _Offer:
         question = {"what": "begin", "group": self._group, "node": self._node}
         return decode_offer(address, self._ask_node(address, question))
+
+    def _damage_of(self, address: str, problem: FlinError) -> FlinError:
+        if isinstance(problem, StorageError):  # this node cannot read them
+            return problem
+        reason = f"its files are damaged, look at it with flin check: {problem}"
+        self._damaged[address] = time.monotonic() + DAMAGED_SECONDS, reason
+        return JoinError(f"{address}: {reason}", True)
 
     def _prepare(self, offer: _Offer) -> None:
         """Its directory, marked as a replica's before it has anything of one; without files that are of no use."""

@@ -15,7 +15,7 @@ from flin.cluster.replica import following
 from flin.cluster.replica.following import Applying
 from flin.engine.entry import Entry
 from flin.engine.wal.frames import encode_commit
-from flin.errors import StorageError
+from flin.errors import CorruptionError, StorageError
 from flin.testing.process import wait_until
 from tests.cluster.logs import TIMEOUT, Etcd
 
@@ -70,9 +70,12 @@ class Follower:
         self.applying.begin(server)
 
     def append(self, *keys: bytes) -> None:
+        """A key that is empty: an entry whose checksum is right, and whose frame is not."""
         for key in keys:
             self._appended += 1
             frame = bytes(encode_commit(SALT, 88, self._appended, 0, {key: b"value"}))
+            if not key:
+                frame = frame[:-1] + b"?"
             entry = LogEntry(self._fence.epoch, 0, 0, 1, SALT, 88, self._appended, frame)
             self._leader.append(self._fence, self._appended, [encode(entry)], TIMEOUT)
 
@@ -186,3 +189,17 @@ def test_nothing_is_applied_after_what_cannot_be(follower: Follower) -> None:
         assert isinstance(caught_up.exception(), StorageError)
     assert follower.applied == [b"a"]
     assert follower.noted == [1]
+
+
+def test_nobody_takes_over_beyond_what_cannot_be_read(follower: Follower) -> None:
+    follower.append(b"a")
+    follower.begin()
+    follower.await_read(1)
+    follower.append(b"", b"c")
+    follower.run_until(lambda: bool(follower.failures), "it is told")
+    follower.applying.pause()
+    with ThreadPoolExecutor(1) as pool:
+        caught_up = pool.submit(follower.applying.catch_up)
+        follower.run_until(caught_up.done, "it knows")
+        assert isinstance(caught_up.exception(), CorruptionError)
+    assert b"c" not in follower.applied

@@ -137,6 +137,7 @@ class Applying:
         try:
             self._apply(told)
         except Exception as error:  # the outermost frame of a thread
+            self._failure = error  # entries may have been read and not applied: nobody takes over behind them
             self._on_failure(error)
             raise
         if len(told) < FEW_ENTRIES and sum(len(each.entry.data) for each in told) < FEW_BYTES:

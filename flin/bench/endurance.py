@@ -21,7 +21,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Final, TextIO
+from types import TracebackType
+from typing import Any, Final, Self, TextIO
 
 from flin.bench import nodes as bench_nodes
 from flin.bench import served
@@ -37,6 +38,7 @@ MOST_GROWTH: Final = 1.25
 file that is defragmented when half of it is free: sampled each half minute, their highest differ by some percent."""
 
 PAUSE_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.5
 THIRDS: Final = 3
 
 MIB: Final = 1 << 20
@@ -57,8 +59,10 @@ class Sample:
     """The largest of three nodes, unless it says otherwise. MiB."""
 
     second: float
+    restarts: int
+    """How often the load has ended by itself."""
     writes: int
-    """Those of all groups so far."""
+    """Those that the present leaders have taken so far."""
     entries: int
     """Appended to all logs so far."""
     log_entries: int
@@ -78,44 +82,67 @@ class Sample:
     """With its write-ahead log and snapshots."""
 
 
-COUNTERS: Final = ("second", "writes", "entries")
+COUNTERS: Final = ("second", "restarts", "writes", "entries")
 """These grow."""
 
 
 class EnduranceError(Exception):
-    """The load ended by itself, or a node did."""
+    """A node ended by itself, or a group has no leader."""
 
 
 def run(settings: Settings, nodes: Nodes, out: TextIO) -> list[Sample]:
     """On a cluster that runs. EnduranceError."""
     samples: list[Sample] = []
     began = monotonic()
-    with _load(settings, nodes) as load:
-        try:
-            for number in range(1, max(THIRDS, round(settings.seconds / settings.pause_seconds)) + 1):
-                sleep(max(0.0, began + number * settings.pause_seconds - monotonic()))
-                if load.poll() is not None:
-                    assert load.stderr is not None
-                    raise EnduranceError(f"{served.PROGRAM} ended: {load.stderr.read()[-300:]!r}")
-                samples.append(_sample(nodes, monotonic() - began))
-                print(_line(samples[-1]), file=out, flush=True)
-        finally:
-            load.terminate()
+    with Load(settings, nodes) as load:
+        for number in range(1, max(THIRDS, round(settings.seconds / settings.pause_seconds)) + 1):
+            due = began + number * settings.pause_seconds
+            while (left := due - monotonic()) > 0:
+                sleep(min(LOOK_SECONDS, left))
+                load.look()
+            samples.append(_sample(nodes, monotonic() - began, load.restarts))
+            print(_line(samples[-1]), file=out, flush=True)
     return samples
 
 
-def _load(settings: Settings, nodes: Nodes) -> subprocess.Popen[bytes]:
-    leader = nodes.leader(0)
-    if leader is None:
-        raise EnduranceError("nobody leads")
-    options = {"-p": leader.port, "-t": "set", "-c": settings.connections, "-d": settings.value_bytes,
-               "-r": settings.keys}  # fmt: skip
-    command = [served.PROGRAM, "-l", "-q", *(str(word) for option in options.items() for word in option)]
-    command += ["--cluster"] if nodes.groups > 1 else []
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+class Load:
+    """redis-benchmark, started again when it ends: it does so at the first connection that is closed, for which a lease
+    that lapses on a busy machine is enough."""
+
+    def __init__(self, settings: Settings, nodes: Nodes) -> None:
+        self.restarts = 0
+        self._settings = settings
+        self._nodes = nodes
+        self._process = self._started()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def look(self) -> None:
+        """EnduranceError if nobody leads."""
+        if self._process.poll() is not None:
+            self._process.communicate()
+            self.restarts += 1
+            self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        settings, leader = self._settings, self._nodes.leader(0)
+        if leader is None:
+            raise EnduranceError("nobody leads")
+        options = {"-p": leader.port, "-t": "set", "-c": settings.connections, "-d": settings.value_bytes,
+                   "-r": settings.keys}  # fmt: skip
+        command = [served.PROGRAM, "-l", "-q", *(str(word) for option in options.items() for word in option)]
+        command += ["--cluster"] if self._nodes.groups > 1 else []
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _sample(nodes: Nodes, second: float) -> Sample:
+def _sample(nodes: Nodes, second: float, restarts: int) -> Sample:
     status = _status(nodes)
     etcds, workers = [], []
     for machine in nodes.machines:
@@ -131,6 +158,7 @@ def _sample(nodes: Nodes, second: float) -> Sample:
     of_all = [disk_use(str(folder))[1] for folder in folders]
     return Sample(
         second=second,
+        restarts=restarts,
         writes=sum(_writes(each.place) for each in nodes.replicas() if each.leads),
         entries=sum(group["index"] for group in status["groups"]),
         log_entries=sum(status["room"]["log_entries"].values()),
@@ -187,8 +215,9 @@ def table(samples: Sequence[Sample]) -> str:
         lines.append([name.replace("_", " "), *highest, f"{times:.2f}", "yes" if times <= MOST_GROWTH else "no"])
     first, last = samples[0], samples[-1]
     took = last.second - first.second
-    rates = [f"{(getattr(last, name) - getattr(first, name)) / took:,.0f}" for name in COUNTERS[1:]]
-    return f"{aligned(lines)}\n\n{last.second:,.0f} s: {last.writes:,} writes ({rates[0]}/s), {rates[1]} entries/s"
+    rates = [f"{(getattr(last, name) - getattr(first, name)) / took:,.0f}" for name in ("writes", "entries")]
+    happened = f"{last.writes:,} writes ({rates[0]}/s), {rates[1]} entries/s"
+    return f"{aligned(lines)}\n\n{last.second:,.0f} s: {happened}, the load began again {last.restarts} times"
 
 
 def _highest(samples: Sequence[Sample], name: str) -> float:

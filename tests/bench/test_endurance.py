@@ -12,7 +12,7 @@ from flin.bench.endurance import EnduranceError, Sample, Settings, growth, main,
 from flin.testing.cluster.nodes import Nodes
 from tests.tool import needs_tool
 
-SAMPLE = Sample(30.0, 9_000, 300, 500, 40.0, 20.0, 50.0, 90.0, 30.0, 40, 60.0, 70.0)
+SAMPLE = Sample(30.0, 0, 9_000, 300, 500, 40.0, 20.0, 50.0, 90.0, 30.0, 40, 60.0, 70.0)
 
 
 def samples_of(count: int) -> list[Sample]:

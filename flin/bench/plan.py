@@ -154,7 +154,7 @@ def _headline_served(choice: Choice, rows: tuple[str, ...]) -> served.Settings |
 
 def _scenes(choice: Choice, scenes: tuple[served.Scene, ...]) -> served.Settings:
     scenes = tuple(map(served.quick, scenes)) if choice.quick else scenes
-    return served.Settings(choice.servers, scenes, _rounds(choice, 3))
+    return served.Settings(choice.servers, scenes, _rounds(choice, 3), 0.0 if choice.quick else served.SETTLE_SECONDS)
 
 
 def _compaction(choice: Choice, rows: tuple[str, ...]) -> compaction.Settings | None:

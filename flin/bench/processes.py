@@ -27,19 +27,25 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of its running descendants."""
-    return sum(map(own_cpu_seconds, descendants(pid)))
+    """CPU time of a process and of its descendants, those included that it has started and collected."""
+    return sum(sum(_cpu_times(each)) for each in descendants(pid))
 
 
 def own_cpu_seconds(pid: int) -> float:
     """CPU time of a process; 0 if it has ended."""
+    return _cpu_times(pid)[0]
+
+
+def _cpu_times(pid: int) -> tuple[float, float]:
+    """A process's own, and that of its collected children."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):  # it has ended
-        return 0.0
-    # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th after it.
-    fields = text.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        return 0.0, 0.0
+    # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th after it,
+    # and then come those of its children.
+    user, system, user_below, system_below = map(int, text.rpartition(")")[2].split()[11:15])
+    return (user + system) / _TICKS_PER_SECOND, (user_below + system_below) / _TICKS_PER_SECOND
 
 
 def end_children() -> None:
@@ -69,15 +75,16 @@ def written_bytes() -> int:
 
 
 def wait_until_quiet(
-    pid: int, seconds: float, idle: Callable[[], bool] = lambda: True, aside: Callable[[], float] = lambda: 0.0
-) -> float:
+    pid: int, seconds: float, idle: Callable[[], bool] = lambda: True, aside: Callable[[], float] = lambda: 0.0,
+    looks_wanted: int = QUIET_LOOKS,
+) -> float:  # fmt: skip
     """Wait until the processes have nothing to do and `idle` agrees. Returns how long it took, at most `seconds`.
 
     `aside`: CPU seconds of the measurement itself. Sampling the memory of three processes alone takes several percent
     of a core: without this, the wait went on for up to 70 s after the processes were idle."""
     began = quiet_since = monotonic()
     looks, before = 0, cpu_seconds(pid) - aside()
-    while looks < QUIET_LOOKS and monotonic() - began < seconds:
+    while looks < looks_wanted and monotonic() - began < seconds:
         sleep(LOOK_SECONDS)
         now = cpu_seconds(pid) - aside()
         if now - before > QUIET_SHARE * LOOK_SECONDS or not idle():

@@ -24,7 +24,7 @@ from typing import Final
 from flin.bench import generator
 from flin.bench.comparison import Comparison
 from flin.bench.embedded import size_text
-from flin.bench.processes import cpu_seconds
+from flin.bench.processes import cpu_seconds, wait_until_quiet
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.target import Target, of_served
@@ -50,6 +50,12 @@ COMMANDS: Final = {"mget": ["MGET", *["key:__rand_int__"] * 10]}
 
 WARM_UP_SHARE: Final = 20
 """A twentieth as many requests run before those that are measured."""
+
+SETTLE_SECONDS: Final = 20.0
+"""The most that is waited for what a load has left to be done: flushes and merges take a few seconds."""
+
+SETTLED_LOOKS: Final = 6
+"""A second and a half: Flin merges what is left once nothing was written for a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +113,17 @@ class Settings:
     servers: tuple[str, ...] = ("flin", "redis-server")
     scenes: tuple[Scene, ...] = tuple(SCENES.values())
     rounds: int = 3
+    settle_seconds: float = SETTLE_SECONDS
 
     def steps(self) -> int:
         return sum(len(scene.tests) for scene in self.scenes) * self.rounds * len(self.servers)
 
     def seconds(self) -> float:
         """The expected time, at 60,000 requests per second, 600,000 with a pipeline and 10,000 of one connection."""
+        rest = 3.5 if self.settle_seconds else 0.7  # the least waits are 0.75 s before and 1.5 s after
         each = [
             len(scene.tests)
-            * (0.7 + scene.requests / (600_000 if scene.pipeline > 1 else min(60_000, 10_000 * scene.connections)))
+            * (rest + scene.requests / (600_000 if scene.pipeline > 1 else min(60_000, 10_000 * scene.connections)))
             for scene in self.scenes
         ]
         return sum(each) * self.rounds * len(self.servers)
@@ -153,7 +161,7 @@ def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Pro
     results: dict[tuple[str, str], list[Result]] = {}
     for _ in range(settings.rounds):
         for server in settings.servers:
-            for test, result in _run_scene(scene, server, scratch, rows, progress).items():
+            for test, result in _run_scene(scene, server, settings, scratch, rows, progress).items():
                 rows[test].add(server, result.rate)
                 rows[test].add_cost(server, result.microseconds, result.generator_share)
                 results.setdefault((test, server), []).append(result)
@@ -165,7 +173,7 @@ def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Pro
 
 
 def _run_scene(
-    scene: Scene, server: str, scratch: str, rows: dict[str, Comparison], progress: Progress
+    scene: Scene, server: str, settings: Settings, scratch: str, rows: dict[str, Comparison], progress: Progress
 ) -> dict[str, Result]:
     """Run one server's turn; a failure is noted in every row that got no result."""
     results: dict[str, Result] = {}
@@ -179,7 +187,7 @@ def _run_scene(
                     generator.fill(process.port, LOADED_KEYS, scene.value_bytes, b"key:%012d")
                 for test in scene.tests:
                     _run_program(scene, test, process.port, scene.requests // WARM_UP_SHARE)
-                    results[test] = measure(scene, test, process.port, process.pid)
+                    results[test] = measure(scene, test, process.port, process.pid, settings.settle_seconds)
                     progress.step(f"{scene.row_name(test)} {server}: {results[test].rate:,.0f}/s")
         except (ServerError, subprocess.SubprocessError) as error:
             for test in scene.tests:
@@ -189,14 +197,19 @@ def _run_scene(
     return results
 
 
-def measure(scene: Scene, test: str, port: int, pid: int | None = None) -> Result:
-    """Run redis-benchmark once. pid: the server's, whose processor time is measured, too."""
-    before, began = _generator_seconds(), perf_counter()
+def measure(scene: Scene, test: str, port: int, pid: int | None = None, settle_seconds: float = 0.0) -> Result:
+    """Run redis-benchmark once. pid: the server's, whose processor time is measured, too. settle_seconds: the most to
+    wait, before and after, until its processes are idle: so each load pays for what it leaves to be done (flushes,
+    merges, a rewrite of the append-only file), and not the one that comes next."""
+    if pid is not None:
+        wait_until_quiet(pid, settle_seconds)
     used = 0.0 if pid is None else cpu_seconds(pid)
+    before, began = _generator_seconds(), perf_counter()
     result = parse(_run_program(scene, test, port, scene.requests))
     share = (_generator_seconds() - before) / (perf_counter() - began)
     if pid is None:
         return replace(result, generator_share=share)
+    wait_until_quiet(pid, settle_seconds, looks_wanted=SETTLED_LOOKS)
     return replace(result, microseconds=(cpu_seconds(pid) - used) / scene.requests * 1e6, generator_share=share)
 
 

@@ -23,7 +23,7 @@ SUMMARY = "compare the speed of Flin with its peers, in turn in one run"
 DETAILS = """\
 Without WHAT it measures engines inside a Python process (Flin, rocksdict, plyvel) and servers (flin serve, and
 redis-server with its append-only file on). Peers that are not installed are left out; redis-server needs
-redis-benchmark. A run takes some 20 minutes, with --quick under two.
+redis-benchmark. A run takes some 30 minutes, with --quick under two.
 
 Each measurement has a fresh process and directory. The ratio is Flin's rate divided by the faster peer's, the
 median of the rounds. All engines have a WAL and do not sync each write, unless the row says so. rocksdict and

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +76,20 @@ def test_quiet_is_when_nothing_runs() -> None:
     assert processes.cpu_seconds(os.getpid()) > 0
     assert processes.cpu_seconds(2**22 + 1) == 0
     assert processes.written_bytes() >= 0
+
+
+@needs_proc
+def test_collected_children_count() -> None:
+    work = "import time\nwhile time.process_time() < 0.2: pass"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}]); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # its child has ended
+        used = processes.cpu_seconds(process.pid), processes.own_cpu_seconds(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert used[0] >= used[1] + 0.1
 
 
 @needs_proc

@@ -22,6 +22,7 @@ check         whether the copies of each group are equal: at the same moment, ov
 status        which nodes there are, who leads which group, how far each copy is
 leave NODE    the node gives away what it leads and has, then its vote, and ends; a dead one is replaced, if others can
 move GROUP FROM TO   a copy of a group goes from one node to another
+cancel GROUP  its move is given up, as long as the new copy does not count
 certificates  makes an authority and a node's certificate for --cluster-tls, for tests: in DIR, good for these hosts
 
 Any node may be asked: --http is its address. A node that is loopback's alone must be asked on its machine."""
@@ -31,9 +32,10 @@ EXAMPLES = """\
   flin cluster check
   flin cluster leave node3
   flin cluster move 4 node1 node5
+  flin cluster cancel 4
   flin cluster certificates tls 10.0.0.1 db1.example.com"""
 
-ACTIONS: Final = ("status", "check", "leave", "move", "certificates")
+ACTIONS: Final = ("status", "check", "leave", "move", "cancel", "certificates")
 
 ACT_SECONDS: Final = 60.0
 """The node itself waits 20 s for what it has to be given away, and 10 s for etcd."""
@@ -56,7 +58,7 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     try:
         parse_http_address(arguments.http)
-        actions = _status, _check, _leave, _move, _certificates
+        actions = _status, _check, _leave, _move, _cancel, _certificates
         return actions[ACTIONS.index(arguments.action)](arguments)
     except (JoinError, ConfigError) as error:
         raise UsageError(error) from error
@@ -129,6 +131,14 @@ def _move(arguments: argparse.Namespace) -> int:
     return exit_code.OK
 
 
+def _cancel(arguments: argparse.Namespace) -> int:
+    if len(arguments.words) != 1 or not arguments.words[0].isdecimal():
+        raise UsageError("name the group whose move is to be given up: flin cluster cancel GROUP")
+    told = _done(arguments, "cancel", {"group": int(arguments.words[0])})
+    print(f"group {told['group']}: it does not move; copies are on {' '.join(told['nodes'])}")
+    return exit_code.OK
+
+
 def _done(arguments: argparse.Namespace, what: str, body: dict[str, Any]) -> Any:
     secret, data = read_secret(arguments.cluster_secret_file), json.dumps(body).encode()
     return json.loads(post(arguments.http, f"/cluster/{what}", data, secret, _context(arguments), ACT_SECONDS))
@@ -163,6 +173,10 @@ def problems_of(found: dict[str, Any]) -> list[str]:
         for each in found["groups"]
         for name in each["missing"]
         if name != found["asked"] and name in found["nodes"] and not found["nodes"][name]["is_away"]
+    ]
+    problems += [
+        f"{name} is given no copies for now: it could not take group {each['group']}, since {each['why']}"
+        for name, each in found.get("refused", {}).items()
     ]
     if text := forming(len(found["voting"])):
         problems.append(f"{text}: the loss of one node is the loss of all")

@@ -5,6 +5,7 @@
                   map/nodes/ID        a node's addresses                            the node
                   map/replicas/G      who follows                                   the controller
                   map/room            how full etcd is, when that matters           the controller
+                  map/refused/ID      why a node is given no copies for now         the controller
                   joining/ID          a node that is to run an etcd, until it is in map/nodes      who admits it
                   alive/ID            put each second by a node's supervisor        the node
                   applied/G/ID        what a replica has in its tables              the replica
@@ -73,6 +74,7 @@ class Keys:
         self.leaders: Final = _under(root + b"map/leader/")
         self.nodes: Final = _under(root + b"map/nodes/")
         self.replica_sets: Final = _under(root + b"map/replicas/")
+        self.refusals: Final = _under(root + b"map/refused/")
         self.joining: Final = _under(root + b"joining/")
         self.alive_nodes: Final = _under(root + b"alive/")
         self.all_applied: Final = _under(root + b"applied/")
@@ -91,6 +93,9 @@ class Keys:
 
     def replicas(self, group: int) -> bytes:
         return b"%smap/replicas/%02d" % (self._root, group)
+
+    def refused(self, node: str) -> bytes:
+        return b"%smap/refused/%s" % (self._root, node.encode())
 
     def alive(self, node: str) -> bytes:
         return b"%salive/%s" % (self._root, node.encode())
@@ -244,6 +249,17 @@ class ReplicasValue(_Value):
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedValue(_Value):
+    """`map/refused/ID`: a move to this node was given up, and it is asked for no other one for a while."""
+
+    what = "refused"
+    group: int
+    why: str
+    needs_bytes: int
+    """As in AppliedValue."""
+
+
+@dataclass(frozen=True, slots=True)
 class JoiningValue(_Value):
     """`joining/ID`. A member of etcd has no name before it is started: this says whose it is."""
 
@@ -259,6 +275,8 @@ class AliveValue(_Value):
     count: int
     start: str
     """Names one process of the supervisor."""
+    free_bytes: int = -1
+    """How much more than its reserve the disk has free; -1: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +292,10 @@ class AppliedValue(_Value):
     """It has applied all that the leader had when that renewed its lease last; or it leads."""
     has_room: bool = True
     """Its disk is not full."""
+    refusal: str = ""
+    """Why this node cannot make the copy that it is to make."""
+    needs_bytes: int = 0
+    """How much its disk would have to have free for that; 0: room is not all that it lacks."""
 
 
 @dataclass(frozen=True, slots=True)

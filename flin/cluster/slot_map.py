@@ -18,6 +18,7 @@ from flin.cluster.keys import (
     LeaderValue,
     MembersValue,
     NodeValue,
+    RefusedValue,
     ReplicasValue,
     RoomValue,
     group_of,
@@ -45,6 +46,8 @@ class SlotMap:
     nodes: Mapping[str, NodeValue] = field(default_factory=dict)
     replicas: Mapping[int, ReplicasValue] = field(default_factory=dict)
     leaders: Mapping[int, LeaderValue] = field(default_factory=dict)
+    refused: Mapping[str, RefusedValue] = field(default_factory=dict)
+    """Nodes that are given no copies for now."""
     revisions: Mapping[bytes, int] = field(default_factory=dict)
     """When each key was changed last, for transactions that rest on it."""
 
@@ -79,7 +82,7 @@ def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:
 def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
     """The map after these events of a watch of `keys.map`. CorruptionError if a value is none."""
     cluster, members, room = old.cluster, old.members, old.room
-    nodes, replicas, leaders = dict(old.nodes), dict(old.replicas), dict(old.leaders)
+    nodes, replicas, leaders, refused = dict(old.nodes), dict(old.replicas), dict(old.leaders), dict(old.refused)
     revisions = dict(old.revisions)
     for pair, is_delete in events:
         key, value = pair.key, pair.value
@@ -100,9 +103,11 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
                 _set(replicas, group_of(key), None if is_delete else ReplicasValue.decode(value))
             elif _is_in(keys.leaders, key):
                 _set(leaders, group_of(key), None if is_delete else LeaderValue.decode(value))
+            elif _is_in(keys.refusals, key):
+                _set(refused, name_of(key), None if is_delete else RefusedValue.decode(value))
         except (ValueError, UnicodeDecodeError) as error:  # of names; keys of a newer Flin are passed over
             raise CorruptionError("etcd: a key of the map", 0, f"{key[:80]!r} is none") from error
-    return SlotMap(cluster, members, room, nodes, replicas, leaders, revisions)
+    return SlotMap(cluster, members, room, nodes, replicas, leaders, refused, revisions)
 
 
 def endpoints_of(found: SlotMap, node: str) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ CUTS = 0.01
 HOT = 100
 """Entries a second of a group whose key is hot, where others have one."""
 
+COPY_BYTES = 1000
+
 
 @dataclass
 class Copy:
@@ -93,6 +95,10 @@ class Replica:
     def step(self) -> None:
         world = self.node.world
         if world.now < self.ready_at:
+            return
+        if not self.copy.is_whole and self.node.free_bytes < COPY_BYTES:
+            value = AppliedValue(1, "", has_room=False, refusal="full", needs_bytes=COPY_BYTES)
+            world.store.txn((), [Put(KEYS.applied(self.group, self.node.name), value.encode())], timeout=1)
             return
         if not self.copy.is_whole and not world.give(self):
             return
@@ -166,6 +172,7 @@ class Node:
     cut_until: float = 0.0
     """It reaches nobody, and does not know it."""
     up_at: float = 0.0
+    free_bytes: int = 10 * COPY_BYTES
     beats: int = 0
 
     @property
@@ -181,7 +188,9 @@ class Node:
         if world.random.random() < CUTS:
             self.cut_until = world.now + world.random.uniform(1, 8)
         self.beats += 1
-        world.store.txn((), [Put(KEYS.alive(self.name), AliveValue(self.beats, "s").encode())], timeout=1)
+        world.store.txn(
+            (), [Put(KEYS.alive(self.name), AliveValue(self.beats, "s", self.free_bytes).encode())], timeout=1
+        )
         seen = world.random.choice(world.seen)
         held = self.held(seen)
         for group in () if self.is_ending else held - self.replicas.keys():

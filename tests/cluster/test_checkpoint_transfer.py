@@ -95,6 +95,8 @@ class Scene:
         self.asked: list[tuple[str, str]] = []
         self.is_ended = False
         self.told: list[str] = []
+        self.refused: list[tuple[int, str, int]] = []
+        self.free = -1
         self.change: Callable[[str, dict[str, Any], bytes], bytes] = lambda node, question, data: data
         self.map = map_with("follow")
 
@@ -128,9 +130,12 @@ class Scene:
     def transfer(self, ask: checkpoint_transfer.Ask) -> CheckpointTransfer:
         return CheckpointTransfer(
             str(self.path), GROUP, "new", self.log, ask,
-            found=lambda: self.map, hold=self.held.append, pause=lambda seconds: self.is_ended,
-            tell=self.told.append,
+            found=lambda: self.map, hold=self.held.append, pause=self.paused,
+            tell=self.told.append, refuse=lambda *told: self.refused.append(told), free=lambda: self.free,
         )  # fmt: skip
+
+    def paused(self, seconds: float) -> bool:
+        return self.is_ended
 
     def taken(self) -> bool:
         async def whole() -> bool:
@@ -407,12 +412,46 @@ def test_without_a_giver_it_waits_until_it_is_to_end(scene: Scene, caplog: pytes
 
 
 def test_a_disk_that_refuses_is_no_giver_s_fault(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: str, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
+    def fails(path: str, data: bytes) -> None:
+        raise OSError(123, "No medium found")
 
-    monkeypatch.setattr(checkpoint_transfer, "_append", full)
-    with pytest.raises(StorageError, match="No space left"):
+    monkeypatch.setattr(checkpoint_transfer, "_append", fails)
+    with pytest.raises(StorageError, match="No medium found"):
         scene.taken()
+    assert scene.refused == [(scene.held[-1], "[Errno 123] No medium found", 0)]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_without_room_it_says_so_and_waits(scene: Scene, is_known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken goes, so that others have what is free; and nobody is asked until there is room."""
+    append, asked = checkpoint_transfer._append, list[int]()
+
+    def full(path: str, data: bytes) -> None:
+        if not asked and Path(path).stat().st_size:
+            raise OSError(28, "No space left on device")
+        append(path, data)
+
+    def paused(seconds: float) -> bool:
+        if seconds == checkpoint_transfer.ROOM_SECONDS:
+            assert not {*os.listdir(scene.path.parent)}
+            asked.append(len(scene.asked))
+            scene.free = -1 if not is_known else 100 if len(asked) < 3 else 1 << 30
+        return False
+
+    if is_known:
+        scene.free = 100
+    else:
+        monkeypatch.setattr(checkpoint_transfer, "_append", full)
+    monkeypatch.setattr(scene, "paused", paused)
+    assert scene.taken()
+    assert len({*asked}) == 1
+    assert len(asked) == (3 if is_known else 1)
+    [(number, why, size)] = {*scene.refused}
+    assert number == scene.held[-1]
+    assert size > 100_000
+    assert "its disk " in why
+    assert f"cannot take a copy of the group: {why}" in scene.told
+    scene.check()
 
 
 def test_the_giver_refuses_what_makes_no_sense_and_forgets_who_has_gone(

@@ -79,6 +79,7 @@ def test_what_somebody_should_look_at() -> None:
         "nodes": {**NODES, "n3": {**NODES["n3"], "is_away": True}},
         "groups": [{**ANSWER["groups"][0], "leader": None, "missing": ["n1", "n2", "n3", "gone"]}],
         "waiting": {"0": "waits for a copy"},
+        "refused": {"n2": {"group": 1, "why": "its disk is full"}},
         "etcd": [{"node": "n1", "error": "no answer"}, {**ANSWER["etcd"][1], "errors": ["NOSPACE"]}],
     }
     assert problems_of(found) == [
@@ -86,6 +87,7 @@ def test_what_somebody_should_look_at() -> None:
         "group 0 has no leader",
         "group 0 of n1 waits for a copy",
         "group 0: n2's replica is not there; --http h:6381 says why",
+        "n2 is given no copies for now: it could not take group 1, since its disk is full",
         "forming: 1 of 3, not replicated: the loss of one node is the loss of all",
         "etcd of n1: no answer",
         "etcd of n2: NOSPACE",
@@ -118,6 +120,7 @@ def test_moves() -> None:
         (("leave",), "name the node that is to leave"),
         (("move", "1", "n1"), "name a group and two nodes"),
         (("move", "n3", "n1", "n2"), "name a group and two nodes"),
+        (("cancel", "n1"), "name the group whose move is to be given up"),
         (("leave", "n1"), "the cluster's secret flin-data/cluster-secret: No such file or directory; the first node"),
         (("certificates",), "name a directory, and hosts"),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flin.cluster.etcd.key_value import Put
+import pytest
+
+from flin.cluster.etcd.key_value import Pair, Put
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
 from flin.cluster.node.controller import AWAY_SECONDS, Controller
@@ -30,6 +32,10 @@ class Scene:
         """Nodes whose copies that do not count yet are not abreast."""
         self.stuck: set[int] = set()
         """Groups whose leaders do not hand over."""
+        self.full: dict[str, str] = {}
+        """Nodes that cannot make a copy, and why."""
+        self.free: dict[str, int] = {}
+        """How much room they say that they have."""
 
     def add(self, name: str) -> Controller:
         record = NodeRecord(name, "c1", 6, 3)
@@ -49,7 +55,9 @@ class Scene:
         for count in range(int(seconds * 2)):
             self.now += 0.5
             for name in living:
-                self.store.txn((), (Put(KEYS.alive(name), AliveValue(count, "s").encode()),), timeout=1)
+                self.store.txn(
+                    (), (Put(KEYS.alive(name), AliveValue(count, "s", self.free.get(name, -1)).encode()),), timeout=1
+                )
                 self._show_copies(name, count)
             for name in living:
                 self.controllers[name].step()
@@ -59,6 +67,8 @@ class Scene:
         for group, value in self.replicas().items():
             if name in value.hosts:
                 applied = AppliedValue(count, "s", is_abreast=name in value.nodes or name not in self.slow)
+                if name in self.full and name not in value.nodes:
+                    applied = AppliedValue(count, "", has_room=False, refusal=self.full[name], needs_bytes=1000)
                 self.store.txn((), (Put(KEYS.applied(group, name), applied.encode()),), timeout=1)
             if name == value.preferred and name not in self.slow and group not in self.stuck:
                 led = Put(KEYS.leader(group), LeaderValue(1, name, "s").encode())
@@ -196,3 +206,70 @@ def test_one_that_leaves_keeps_what_the_others_do_not_have_yet() -> None:
     scene.add("n4")
     scene.pass_seconds(40, "n1", "n2", "n3", "n4")
     assert scene.held() == {"n2": 6, "n3": 6, "n4": 6}
+
+
+def coming(scene: Scene) -> list[str]:
+    return [value.coming for value in scene.replicas().values() if value.coming]
+
+
+def test_a_move_to_a_full_disk_is_given_up_until_there_is_room(caplog: pytest.LogCaptureFixture) -> None:
+    scene = three()
+    scene.add("n4")
+    scene.full, scene.free = {"n4": "its disk is full"}, {"n4": 999}
+    scene.pass_seconds(10, *scene.controllers)
+    assert coming(scene) == []
+    assert scene.held() == {"n1": 6, "n2": 6, "n3": 6}, "all stays as it was"
+    found = scene.controllers["n2"].map
+    assert found.refused["n4"].why == "its disk is full"
+    assert f"group {found.refused['n4'].group}: the copy on n4 is not made: its disk is full." in caplog.text
+    assert caplog.text.count("is not made") == 1, "it is not tried again and again"
+    scene.full, scene.free = {}, {"n4": 1000}
+    scene.pass_seconds(40, *scene.controllers)
+    assert sorted(scene.held().values()) == [4, 4, 5, 5]
+    assert scene.controllers["n2"].map.refused == {}
+
+
+def test_it_is_asked_again_after_a_while_by_any_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flin.cluster.node.controller.REFUSED_SECONDS", 30.0)
+    scene = three()
+    scene.add("n4")
+    scene.full = {"n4": "its disk fails"}
+    scene.pass_seconds(10, *scene.controllers)
+    acting = scene.acting()
+    others = [name for name in scene.controllers if name not in acting]
+    scene.full, scene.slow = {}, {"n4"}
+    scene.pass_seconds(15, *scene.controllers)
+    assert coming(scene) == [], "nobody knows of room"
+    scene.pass_seconds(LEASE_SECONDS + 1, *others)
+    scene.pass_seconds(5, *scene.controllers)
+    assert coming(scene) == ["n4"]
+
+
+def test_another_node_is_chosen_for_one_that_is_lost() -> None:
+    scene = three()
+    scene.add("n4")
+    scene.add("n5")
+    scene.full = {"n4": "its disk is full"}
+    scene.pass_seconds(40, *scene.controllers)
+    assert scene.held()["n4"] == 0
+    scene.pass_seconds(LOST + 40, "n1", "n2", "n4", "n5")
+    assert scene.held() == {"n1": 6, "n2": 6, "n5": 6}
+
+
+def test_one_that_says_that_it_has_no_room_is_not_even_asked() -> None:
+    scene = three()
+    scene.free = {"n4": 0}
+    scene.add("n4")
+    scene.pass_seconds(10, *scene.controllers)
+    assert scene.held() == {"n1": 6, "n2": 6, "n3": 6}
+    assert scene.controllers["n1"].map.refused == {}
+    scene.free = {"n4": 1}
+    scene.pass_seconds(40, *scene.controllers)
+    assert sorted(scene.held().values()) == [4, 4, 5, 5]
+
+
+def test_a_damaged_sign_of_life_is_one() -> None:
+    scene = three()
+    scene.controllers["n1"]._alive = (Pair(KEYS.alive("n9"), b"\xff{", 1, 1, 1),)
+    scene.controllers["n1"]._act(scene.now)
+    assert scene.led() == {"n1": 2, "n2": 2, "n3": 2}

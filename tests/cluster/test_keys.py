@@ -14,6 +14,7 @@ from flin.cluster.keys import (
     LeaseValue,
     MembersValue,
     NodeValue,
+    RefusedValue,
     ReplicasValue,
     check_name,
     entry_number_of,
@@ -63,7 +64,10 @@ VALUES = [
     NodeValue("h", ()),
     ReplicasValue(("b", "a", "c"), "a"),
     AliveValue(3, "f00d"),
+    AliveValue(3, "f00d", 1 << 40),
     AppliedValue(9, "f00d"),
+    AppliedValue(9, "", has_room=False, refusal="its disk is full", needs_bytes=7),
+    RefusedValue(3, "its disk is full", 7),
     ControllerValue("node1", "f00d", 5),
 ]
 

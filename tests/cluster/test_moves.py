@@ -10,9 +10,10 @@ import pytest
 from flin.cluster.etcd.key_value import Pair, Put
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, Keys, ReplicasValue
-from flin.cluster.node.moves import TAKER_SECONDS, Scene, advanced, begun, may_be_removed
-from flin.cluster.node.presence import Readiness
+from flin.cluster.node.moves import TAKER_SECONDS, Scene, advanced, begun, cancelled, may_be_removed
+from flin.cluster.node.presence import Readiness, refusals
 from flin.cluster.replica.takeover import THERE_SECONDS
+from flin.cluster.slot_map import SlotMap
 
 KEYS = Keys("c1")
 ABCD = dict.fromkeys("abcd", 0.0)
@@ -38,6 +39,9 @@ DONE = replace(BEGUN, nodes=("c", "d", "b"), coming="", going="")
         (BEGUN, "c", "acd", Scene({**ABCD, "b": TAKER_SECONDS + 1}, (), 3), replace(DONE, nodes=BEGUN.nodes)),
         (BEGUN, "c", "acd", Scene(dict.fromkeys("acd", 0.0), (), 3), replace(DONE, nodes=BEGUN.nodes)),  # it leaves
         (replace(WAITING, going="x"), "a", "", SCENE, replace(WAITING, going="")),
+        (BEGUN, "c", "acd", replace(SCENE, refusing="b"), replace(DONE, nodes=BEGUN.nodes)),  # its disk is full
+        (BEGUN, "c", "abcd", replace(SCENE, refusing="b"), replace(DONE, nodes=BEGUN.nodes)),
+        (WAITING, "a", "abcd", replace(SCENE, refusing="ab"), WAITING),  # it counts already
     ],
 )
 def test_steps(value: ReplicasValue, leader: str, there: str, scene: Scene, expected: ReplicasValue) -> None:
@@ -69,6 +73,14 @@ def test_what_an_operator_may_ask_for() -> None:
             begun(groups, group, giver, taker, "abcdef")
 
 
+def test_what_an_operator_may_give_up() -> None:
+    found = cancelled({0: BEGUN}, 0)
+    assert found == replace(BEGUN, coming="", going="", is_pinned=True)
+    for group, error in ((0, "group 0 is not moving"), (1, "counts already, so that on a goes"), (2, "is not moving")):
+        with pytest.raises(ValueError, match=error):
+            cancelled({0: DONE, 1: WAITING}, group)
+
+
 def test_when_a_directory_may_go() -> None:
     assert may_be_removed(DONE, "a", "c", "bcd", 3)
     assert not may_be_removed(DONE, "a", "a", "bcd", 3), "it leads"
@@ -92,6 +104,19 @@ def test_what_is_merely_there_proves_nothing() -> None:
     assert it.note([pair("a", 10, good)], 5 + THERE_SECONDS + 0.1) == {}
 
 
+def test_what_was_said_before_a_move_is_no_answer() -> None:
+    def found(revision: int, value: ReplicasValue = BEGUN) -> SlotMap:
+        return SlotMap(replicas={3: value}, revisions={KEYS.replicas(3): revision})
+
+    no = AppliedValue(1, "", has_room=False, refusal="full", needs_bytes=9)
+    pairs = [Pair(KEYS.applied(3, "b"), no.encode(), 1, 5, 1), Pair(KEYS.applied(4, "b"), no.encode(), 1, 50, 1)]
+    assert refusals(pairs, found(4), KEYS) == {3: no}
+    assert refusals(pairs, found(5), KEYS) == {}
+    assert refusals(pairs, found(4, WAITING), KEYS) == {}, "nothing is to come"
+    assert refusals([Pair(pairs[0].key, AppliedValue(1, "").encode(), 1, 5, 1)], found(4), KEYS) == {}
+    assert refusals([], found(4), KEYS) == {}
+
+
 def test_random_moves_leave_as_many_copies_as_there_should_be() -> None:
     """Who has a whole copy is followed beside the steps: those that counted at the start, and those that were abreast
     once, until they are dropped."""
@@ -108,7 +133,8 @@ def test_random_moves_leave_as_many_copies_as_there_should_be() -> None:
                 value = replace(value, coming=coming, going=random.choice(value.nodes))
             if random.random() < 0.3:
                 leader = random.choice(value.nodes)
-            value = advanced(value, leader, there, Scene(away, (), 3))
+            refusing = {name for name in "abcdef" if random.random() < 0.1}
+            value = advanced(value, leader, there, Scene(away, (), 3, refusing))
             assert leader in value.nodes
             assert len(value.nodes) >= 3
             assert {*value.nodes} <= whole, "each copy that counts is one"

@@ -197,3 +197,54 @@ def test_any_history_is_even_and_stays_where_it_can() -> None:
             if set(alive) == set(staying) and not any(nodes.racks.values()):
                 assert spread(held(plan), staying) <= 1
             assert placed(groups, wanted, nodes, plan) == plan
+
+
+def test_a_node_without_room_gets_nothing_and_may_give() -> None:
+    """Of what it has it gives as any other does; once it has room all is even again."""
+    for seed in range(40):
+        random = Random(seed)
+        five = names(5)
+        plan = placed(10, 3, standing(five[:4]), {})
+        nodes = replace(standing(five), full=random.sample(five, random.randrange(1, 3)))
+        before = {name: sum(name in value.nodes for value in plan.values()) for name in five}
+        plan = moved(plan, nodes)
+        after = {name: sum(name in value.nodes for value in plan.values()) for name in five}
+        assert all(after[name] <= before[name] for name in nodes.full)
+        if "node5" not in nodes.full:
+            assert max(after.values()) - after["node5"] <= 1
+        plan = moved(plan, standing(five))
+        after = {name: sum(name in value.nodes for value in plan.values()) for name in five}
+        assert max(after.values()) - min(after.values()) <= 1
+        assert all(len(value.nodes) == 3 for value in plan.values())
+
+
+def test_a_lost_node_s_copies_wait_for_room() -> None:
+    plan = placed(6, 3, standing(names(3)), {})
+    lost = Standing(dict.fromkeys(names(4), ""), names(4)[1:], ["node1"], ["node4"])
+    assert not any(value.is_moving for value in placed(6, 3, lost, plan).values())
+    assert any(value.is_moving for value in placed(6, 3, replace(lost, full=()), plan).values())
+
+
+def test_where_copies_are_missing_one_without_room_is_better_than_none() -> None:
+    two = Standing(dict.fromkeys(names(2), ""), names(2), (), ["node1"])
+    assert placed(1, 1, two, {})[0].nodes == ("node2",)
+    assert sorted(placed(1, 2, two, {})[0].nodes) == ["node1", "node2"]
+
+
+def moved(plan: dict[int, ReplicasValue], nodes: Standing) -> dict[int, ReplicasValue]:
+    """Until all that this begins is done."""
+    while True:
+        plan = placed(len(plan), 3, nodes, plan)
+        if not any(value.is_moving for value in plan.values()):
+            return plan
+        plan = {
+            group: replace(
+                value,
+                nodes=tuple({*value.hosts} - {value.going}),
+                coming="",
+                going="",
+            )
+            if value.is_moving
+            else value
+            for group, value in plan.items()
+        }

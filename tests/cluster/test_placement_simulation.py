@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -20,6 +21,33 @@ def test_twenty_nodes() -> None:
     assert world.broken == []
     assert world.uneven() <= 1
     assert world.moves > 8
+
+
+def test_nodes_whose_disks_are_full() -> None:
+    """One that says so, and one that finds it out: neither gets anything, though the acting controller is killed and a
+    rack burns. Once they have room, all is even."""
+    world = World(10, 10, 5)
+    world.settle()
+    full = [world.join(), world.join()]
+    full[0].free_bytes, full[1].free_bytes = 0, 999
+    world.settle()
+    assert world.broken == []
+    assert [*world.found.refused] == [full[1].name]
+    tried = world.moves
+    world.kill_controller()
+    world.settle()
+    assert world.moves == tried, "nobody is asked in vain again"
+    world.destroy("r3")
+    world.settle()
+    assert world.broken == []
+    held = Counter(name for value in world.found.replicas.values() for name in value.nodes)
+    assert not any(held[node.name] for node in full)
+    for node in full:
+        node.free_bytes = 10_000
+    world.settle()
+    assert world.broken == []
+    assert world.found.refused == {}
+    assert world.uneven() <= 1
 
 
 class TakesPlaces(Controller):

@@ -11,17 +11,28 @@ A `Controller` decides; its calls to etcd are those of a KeyValueStore and of a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Final, Protocol
 
-from flin.cluster.etcd.key_value import Found, Get, KeyValueStore, ModRevision, Operation, Put
-from flin.cluster.keys import ControllerValue, Keys, MembersValue, ReplicasValue
+from flin.cluster.etcd.key_value import Delete, Found, Get, KeyValueStore, ModRevision, Operation, Pair, Put
+from flin.cluster.keys import (
+    AliveValue,
+    AppliedValue,
+    ControllerValue,
+    Keys,
+    MembersValue,
+    RefusedValue,
+    ReplicasValue,
+    name_of,
+)
 from flin.cluster.node.moves import Scene, advanced
 from flin.cluster.node.placement import REPLACE_SECONDS, Standing, placed
-from flin.cluster.node.presence import Presence, Readiness
+from flin.cluster.node.presence import Presence, Readiness, refusals
 from flin.cluster.replica.lease import LEASE_SECONDS, Clock, Vigil, boot_seconds
 from flin.cluster.slot_map import RACK, SlotMap, is_leaving, leader_of, map_of
+from flin.errors import CorruptionError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +42,10 @@ STEP_SECONDS: Final = 1.0
 AWAY_SECONDS: Final = 5.0
 """A node that has not shown itself for so long is asked to lead nothing. Longer than a lease: by then others lead its
 groups, and until then a short stop changes no plan."""
+
+REFUSED_SECONDS: Final = 600.0
+"""A node that could not make a copy is given none for so long, unless it has the room that it lacked. Each try costs
+the giver a flush, and perhaps a whole copy over the network."""
 
 TIMEOUT_SECONDS: Final = 2.0
 
@@ -77,6 +92,8 @@ class Controller:
         self._presence = Presence()
         self._readiness = Readiness()
         self._replace_seconds = replace_seconds
+        self._alive: Sequence[Pair] = ()
+        self._refused: dict[str, tuple[int, float]] = {}  # the revision of each refusal, and since when it is known
         self._revision = 0  # of `controller`, while it is this one's
         self._count = 0
         self.map = SlotMap()
@@ -100,6 +117,11 @@ class Controller:
         now = self._clock()
         self.map = map_of(keys, mapped.pairs)
         self._presence.note(alive.pairs, self.map.nodes, now)
+        self._alive = alive.pairs
+        for name in self.map.refused:
+            revision = self.map.revisions[keys.refused(name)]
+            if self._refused.get(name, (0, 0.0))[0] != revision:
+                self._refused[name] = revision, now
         if self._is_mine(holder, now):
             self._act(now)
 
@@ -122,21 +144,41 @@ class Controller:
     def _act(self, now: float) -> None:
         found = self.map
         seconds_away = {name: self._presence.seconds_away(name, now) for name in found.nodes}
-        there = self._there(now) if any(value.is_moving for value in found.replicas.values()) else {}
-        for group, value in plan(found, seconds_away, there, self._replace_seconds).items():
+        is_moving = any(value.is_moving for value in found.replicas.values())
+        there, refusing = self._told(now) if is_moving else ({}, {})
+        full = self._full(now)
+        for group, value in plan(found, seconds_away, there, self._replace_seconds, {*refusing}, full).items():
             before = found.replicas.get(group, ReplicasValue(()))
             if value != before:
-                _tell(group, before, value)
-                self._put(self._keys.replicas(group), value, self._rests_on(group, before, value))
+                told = refusing.get(group)
+                _tell(group, before, value, "" if told is None else _why(told))
+                refusal = [] if told is None else [self._refusal(group, before.coming, told)]
+                self._put(self._keys.replicas(group), value, self._rests_on(group, before, value), refusal)
         members = self._membership.promote_one()
         if members != found.members:
             logger.info("etcd members that vote: %s; that learn: %s", *map(_list, (members.voting, members.learning)))
             self._put(self._keys.members, members)
 
-    def _there(self, now: float) -> dict[int, set[str]]:
-        """The copies that are abreast. Only moves need to know."""
+    def _told(self, now: float) -> tuple[dict[int, set[str]], dict[int, AppliedValue]]:
+        """The copies that are abreast, and of which groups one cannot be made. Only moves need to know."""
         pairs = self._store.get(*self._keys.all_applied, timeout=TIMEOUT_SECONDS).pairs
-        return self._readiness.note(pairs, now)
+        return self._readiness.note(pairs, now), refusals(pairs, self.map, self._keys)
+
+    def _full(self, now: float) -> set[str]:
+        """The nodes that can take no copy, or have not said yet. Refusals whose time is over are forgotten."""
+        free = _free_bytes(self._alive)
+        full = {name for name in self.map.nodes if free.get(name, 0) == 0}
+        for name, value in self.map.refused.items():
+            has_room = 0 < value.needs_bytes <= free.get(name, -1)
+            if has_room or now - self._refused[name][1] >= REFUSED_SECONDS or name not in self.map.nodes:
+                logger.info("%s may be given copies again", name)
+                self._change(self._keys.refused(name), [Delete(self._keys.refused(name))])
+            else:
+                full.add(name)
+        return full
+
+    def _refusal(self, group: int, node: str, told: AppliedValue) -> Operation:
+        return Put(self._keys.refused(node), RefusedValue(group, _why(told), told.needs_bytes).encode())
 
     def _rests_on(self, group: int, before: ReplicasValue, value: ReplicasValue) -> list[bytes]:
         """What else must be as it was for this change: nobody has left meanwhile who gets a copy, and if one goes,
@@ -144,12 +186,20 @@ class Controller:
         gets = {*value.hosts} - {*before.nodes}
         return [self._keys.leader(group)] * (value.nodes != before.nodes) + [self._keys.node(name) for name in gets]
 
-    def _put(self, key: bytes, value: ReplicasValue | MembersValue, rests_on: Sequence[bytes] = ()) -> None:
+    def _put(
+        self,
+        key: bytes,
+        value: ReplicasValue | MembersValue,
+        rests_on: Sequence[bytes] = (),
+        also: Sequence[Operation] = (),
+    ) -> None:
+        self._change(key, [Put(key, value.encode()), *also], rests_on)
+
+    def _change(self, key: bytes, operations: Sequence[Operation], rests_on: Sequence[bytes] = ()) -> None:
         compares = [
             ModRevision(self._keys.controller, self._revision),
             *(ModRevision(each, self.map.revisions.get(each, 0)) for each in (key, *rests_on)),
         ]
-        operations: list[Operation] = [Put(key, value.encode())]
         if not self._store.txn(compares, operations, timeout=TIMEOUT_SECONDS).succeeded:
             logger.info("what the controller has decided came too late, and changes nothing")
 
@@ -159,29 +209,53 @@ def plan(
     seconds_away: Mapping[str, float],
     there: Mapping[int, Collection[str]],
     replace_seconds: float = REPLACE_SECONDS,
+    refusing: Collection[int] = (),
+    full: Collection[str] = (),
 ) -> dict[int, ReplicasValue]:
     """Where the groups should be. seconds_away: for how long each node has not shown itself. there: by group, the nodes
-    whose copies are abreast of its log."""
+    whose copies are abreast of its log. refusing: the groups whose copies cannot be made where they are to come. full:
+    nodes that can take no copy."""
     staying = {name: value for name, value in found.nodes.items() if not is_leaving(value)}
     away = {name: seconds_away.get(name, inf) for name in found.nodes}
     lost = {name for name, seconds in away.items() if seconds > (replace_seconds if name in staying else AWAY_SECONDS)}
     lost |= {name for value in found.replicas.values() for name in value.hosts if name not in found.nodes}
-    scene = Scene({name: away[name] for name in staying}, lost, found.wanted)
+    unable = {found.replicas[group].coming for group in refusing}
+    scene = Scene({name: away[name] for name in staying}, lost, found.wanted, unable)
     before = {
         group: advanced(value, leader_of(found, group), there.get(group, ()), scene) if value.is_moving else value
         for group, value in found.replicas.items()
     }
     alive = {name for name in staying if away[name] <= AWAY_SECONDS}
     racks = {name: dict(value.labels).get(RACK, "") for name, value in sorted(staying.items())}
-    return placed(found.groups, found.wanted, Standing(racks, alive, lost), before)
+    return placed(found.groups, found.wanted, Standing(racks, alive, lost, {*full, *unable}), before)
 
 
-def _tell(group: int, before: ReplicasValue, value: ReplicasValue) -> None:
+def _free_bytes(alive: Iterable[Pair]) -> dict[str, int]:
+    """How much room each node says that it has. What nobody understands says nothing."""
+    free: dict[str, int] = {}
+    for pair in alive:
+        name = name_of(pair.key)
+        free[name] = -1
+        with suppress(CorruptionError):
+            free[name] = AliveValue.decode(pair.value).free_bytes
+    return free
+
+
+def _why(told: AppliedValue) -> str:
+    return told.refusal or "its disk is full, or fails"
+
+
+def _tell(group: int, before: ReplicasValue, value: ReplicasValue, refusal: str = "") -> None:
     if value.preferred != before.preferred:
         logger.info("group %d: %s should lead", group, value.preferred or "nobody")
     if value.coming and value.coming != before.coming:
         logger.info("group %d: a copy moves from %s to %s", group, value.going or "nobody", value.coming)
-    if before.coming and not value.coming:
+    if refusal:
+        logger.warning(
+            "group %d: the copy on %s is not made: %s. That node is given none until it has room, or for %g minutes",
+            group, before.coming, refusal, REFUSED_SECONDS / 60,
+        )  # fmt: skip
+    elif before.coming and not value.coming:
         what = "is there" if before.coming in value.nodes else "is not made: the node is away"
         logger.info("group %d: the copy on %s %s", group, before.coming, what)
     if {*value.nodes} != {*before.nodes}:

@@ -7,7 +7,8 @@
 
 Each line is a transaction that compares what it was made from. So nobody is without a copy that counted on somebody
 who has none yet, whoever is killed at whatever moment: what is not done is done by the next controller, or by the node
-when it is back. A node whose copy was lost with it need not agree.
+when it is back. A node whose copy was lost with it need not agree. A node that says that it cannot make its copy (its
+disk is full) is not waited for: all stays as it was, and another one may be chosen.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Scene:
     """Nodes that are not waited for."""
     wanted: int
     """Copies of each group."""
+    refusing: Collection[str] = ()
+    """Nodes that say that they cannot make the copy that is to come to them."""
 
     @property
     def needed(self) -> int:
@@ -44,7 +47,9 @@ def advanced(value: ReplicasValue, leader: str, there: Collection[str], scene: S
     """Where a move has got to. leader: the node that leads the group, or led it last; there: the nodes whose copies
     are abreast of the log."""
     coming, going, nodes = value.coming, value.going, value.nodes
-    if coming and coming in there:
+    if coming and coming in scene.refusing:
+        coming = going = ""
+    elif coming and coming in there:
         nodes, coming = (*nodes, coming), ""
     elif coming and (coming in scene.lost or scene.staying.get(coming, TAKER_SECONDS + 1) > TAKER_SECONDS):
         coming = going = ""
@@ -79,6 +84,18 @@ def begun(
         if name in busy:
             raise ValueError(f"another copy is moving from or to {name}: one at a time for each node. Ask again later")
     return replace(value, coming=taker, going=giver, is_pinned=True)
+
+
+def cancelled(replicas: Mapping[int, ReplicasValue], group: int) -> ReplicasValue:
+    """An operator gives a move up: all stays where it is, until it must be replaced. ValueError if it cannot be."""
+    value = replicas.get(group)
+    if value is None or not value.is_moving:
+        raise ValueError(f"group {group} is not moving")
+    if not value.coming:
+        raise ValueError(
+            f"the new copy of group {group} counts already, so that on {value.going} goes: wait, then move it back"
+        )
+    return replace(value, coming="", going="", is_pinned=True)
 
 
 def may_be_removed(value: ReplicasValue, node: str, leader: str, there: Collection[str], needed: int) -> bool:

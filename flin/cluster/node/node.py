@@ -48,6 +48,7 @@ from flin.cluster.node.old_copies import OldCopies
 from flin.cluster.node.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.node.succession import Succession
 from flin.cluster.replica.checkpoint_giver import CheckpointGiver
+from flin.cluster.replica.disk_room import room_of
 from flin.cluster.slot_map import client_id
 from flin.cluster.workers.assignment import shared
 from flin.cluster.workers.groups import Group, slots_of, what_fills
@@ -110,7 +111,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             defragments=etcd.is_own,
         )
         beats = (
-            Beat(show_alive(store, keys, record.node, start), ALIVE_SECONDS, "alive"),
+            Beat(show_alive(store, keys, record.node, start, room_of(options.dir, options)), ALIVE_SECONDS, "alive"),
             Beat(controller.step, STEP_SECONDS, "controller"),
             Beat(keeper.step, KEEP_SECONDS, "log keeper"),
         )

@@ -124,14 +124,16 @@ class Beat:
             self._ending.wait(max(0.0, self._seconds - (time.monotonic() - began)))
 
 
-def show_alive(store: KeyValueStore, keys: Keys, node: str, start: str) -> Callable[[], None]:
-    """To be called each second: proof that the node reaches a majority."""
+def show_alive(
+    store: KeyValueStore, keys: Keys, node: str, start: str, free_bytes: Callable[[], int]
+) -> Callable[[], None]:
+    """To be called each second: proof that the node reaches a majority. It tells how much room its disk has."""
     count = 0
 
     def put() -> None:
         nonlocal count
         count += 1
-        put_alive = Put(keys.alive(node), AliveValue(count, start).encode())
+        put_alive = Put(keys.alive(node), AliveValue(count, start, free_bytes()).encode())
         store.txn((), (put_alive,), timeout=TIMEOUT_SECONDS)
 
     return put

@@ -5,6 +5,7 @@ POST /cluster/join      the cluster's secret is needed; joining.py says what is 
 POST /cluster/leave     likewise; {"node": "node3"}: it gives away what it leads and has, then its vote. If that takes
                         longer, the answer says which groups are left: ask again
     POST /cluster/move      likewise; {"group": 3, "from": "node1", "to": "node4"}: a copy moves
+    POST /cluster/cancel    likewise; {"group": 3}: its move is given up
     POST /cluster/replica   likewise; {"what": "freeze", "group": 3, …}: this node's replica is asked (comparing.py)
     POST /cluster/copy      likewise; {"what": "begin", "group": 3, …}: its files are given (checkpoint_giver.py)
     GET  /cluster/messages  likewise; a WebSocket on which another node sends what is published there (hub.py)
@@ -26,12 +27,12 @@ from flin.cluster.joining import PATH, JoinAnswer, JoinError, decode_request
 from flin.cluster.keys import AppliedValue, Keys, LeaseValue, NodeValue, ReplicasValue, group_of
 from flin.cluster.log.log_keeper import Room
 from flin.cluster.node.controller import Controller
-from flin.cluster.node.moves import begun
+from flin.cluster.node.moves import begun, cancelled
 from flin.cluster.node.node_directory import NodeRecord
 from flin.cluster.node.node_link import PATH as MESSAGES_PATH
 from flin.cluster.node.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.replica.checkpoint_transfer import COPY_PATH
-from flin.cluster.slot_map import LEAVING, is_leaving, map_of
+from flin.cluster.slot_map import LEAVING, SlotMap, is_leaving, map_of
 from flin.net.cluster.role import forming
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class NodePage:
             PATH: self.join,
             f"{PREFIX}leave": self.leave,
             f"{PREFIX}move": self.move,
+            f"{PREFIX}cancel": self.cancel,
             f"{PREFIX}replica": self.replica,
             COPY_PATH: self._giver.answer,
         }
@@ -169,8 +171,17 @@ class NodePage:
         group, giver, taker = (body.get(name) for name in ("group", "from", "to"))
         if type(group) is not int or not isinstance(giver, str) or not isinstance(taker, str):
             raise AskError('name a group and two nodes: {"group": 3, "from": "node1", "to": "node4"}', BAD)
+        return await self._changed(partial(self._move, group, giver, taker))
+
+    async def cancel(self, body: dict[str, Any]) -> Any:
+        group = body.get("group")
+        if type(group) is not int:
+            raise AskError('name a group: {"group": 3}', BAD)
+        return await self._changed(partial(self._cancel, group))
+
+    async def _changed(self, change: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            return await asyncio.to_thread(self._move, group, giver, taker)
+            return await asyncio.to_thread(change)
         except ValueError as error:
             raise AskError(str(error), BUSY) from error
         except KeyValueError as error:
@@ -181,11 +192,21 @@ class NodePage:
         away = self._controller.away()
         able = [name for name, node in found.nodes.items() if name not in away and not is_leaving(node)]
         value = begun(found.replicas, group, giver, taker, able)
-        keys = self._keys.replicas(group), self._keys.node(taker)
-        compares = [ModRevision(key, found.revisions[key]) for key in keys]
-        if not self._store.txn(compares, [Put(keys[0], value.encode())], timeout=TIMEOUT_SECONDS).succeeded:
-            raise ValueError(f"group {group} has just changed: ask again")
+        self._put_replicas(found, group, value, self._keys.node(taker))
         return {"group": group, "from": giver, "to": taker}
+
+    def _cancel(self, group: int) -> dict[str, Any]:
+        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        value = cancelled(found.replicas, group)
+        self._put_replicas(found, group, value)
+        return {"group": group, "nodes": list(value.nodes)}
+
+    def _put_replicas(self, found: SlotMap, group: int, value: ReplicasValue, *rests_on: bytes) -> None:
+        """ValueError if it is not as it was found any more."""
+        key = self._keys.replicas(group)
+        compares = [ModRevision(each, found.revisions[each]) for each in (key, *rests_on)]
+        if not self._store.txn(compares, [Put(key, value.encode())], timeout=TIMEOUT_SECONDS).succeeded:
+            raise ValueError(f"group {group} has just changed: ask again")
 
     async def status(self) -> Any:
         try:
@@ -230,6 +251,7 @@ class NodePage:
                 }
                 for group in range(found.groups)
             ],
+            "refused": {name: {"group": each.group, "why": each.why} for name, each in sorted(found.refused.items())},
             "waiting": {str(group): what for group, what in self._waiting().items()},
             "etcd": self._etcd_status(found.nodes),
         }

@@ -8,7 +8,8 @@ one that goes gives away just what it had.
 A copy takes the place of another one by a *move* (moves.py), which this begins, few at a time: the data of a whole
 group goes over the network meanwhile, and etcd keeps its log. A group that has fewer copies than it should gets one at
 once. A node that is away keeps its place until it has been away for long: most come back, and a new copy costs a whole
-database. Its groups are led by others meanwhile, and what they would need to be even waits.
+database. Its groups are led by others meanwhile, and what they would need to be even waits. A node without room on its
+disk is given nothing, unless a group has too few copies and nobody else is there; what it has it may give.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Standing:
     alive: Collection[str]
     lost: Collection[str] = ()
     """Those that were away for too long; they keep a place if nobody can take it."""
+    full: Collection[str] = ()
+    """Those that cannot take a copy."""
 
     @property
     def max_moves(self) -> int:
@@ -88,6 +91,7 @@ class _Plan:
         self._nodes = nodes
         self._rack = {name: rack or f"/{name}" for name, rack in nodes.racks.items()}  # no label has a slash
         self._alive = {name for name in nodes.racks if name in nodes.alive and name not in nodes.lost}
+        self._able = self._alive - {*nodes.full}
         self._after = {
             group: {*value.hosts} - {value.going} if value.is_moving else {*value.nodes}
             for group, value in self.values.items()
@@ -105,7 +109,7 @@ class _Plan:
     def add_missing(self) -> None:
         for group, value in self.values.items():
             while len(self._after[group]) < self._wanted:
-                node = self._best(group, self._alive)
+                node = self._best(group, self._able) or self._best(group, self._alive)
                 if node is None:
                     break
                 self.values[group] = value = replace(value, nodes=(*value.nodes, node))
@@ -122,7 +126,7 @@ class _Plan:
         for group in sorted(bad, key=lambda group: -len(bad[group])):
             for node in sorted(bad[group], key=lambda name: name not in self._nodes.lost):
                 if self._left > 0 and (node in self._nodes.lost or node not in self._busy):
-                    taker = self._best(group, self._alive - self._busy, node)
+                    taker = self._best(group, self._able - self._busy, node)
                     if taker is not None:
                         self._move(group, node, taker, is_pinned=False)
                         break
@@ -141,7 +145,7 @@ class _Plan:
             racks = Counter(self._rack[name] for name in names)
             giving = [name for name in names - self._busy if racks[self._rack[name]] > 1]
             for node in sorted(giving, key=lambda name: -len(self._had[name])):
-                taker = self._best(group, self._alive - self._busy, node)
+                taker = self._best(group, self._able - self._busy, node)
                 if taker is not None and self._alike(names - {node} | {taker}) < self._alike(names):
                     self._move(group, node, taker)
                     break
@@ -160,7 +164,7 @@ class _Plan:
             for taker in idle:
                 if len(self._had[giver]) - len(self._had[taker]) < 2:
                     break  # those after it have no fewer
-                if groups := self._movable(giver, taker):
+                if taker in self._able and (groups := self._movable(giver, taker)):
                     return min(groups, key=lambda group: weight(group, taker)), giver, taker
             if len(self._had[giver]) - len(self._had[idle[0]]) < 2:
                 break
@@ -174,7 +178,7 @@ class _Plan:
         seen = {*waiting}
         while waiting:
             giver = waiting.popleft()
-            for taker in self._had.keys() - seen:
+            for taker in self._able - seen:
                 if groups := self._movable(giver, taker):
                     if len(self._had[taker]) <= most - 2:
                         return min(groups), giver, taker

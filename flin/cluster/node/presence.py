@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 from flin.cluster.etcd.key_value import Pair
-from flin.cluster.keys import AppliedValue, group_of, name_of
+from flin.cluster.keys import AppliedValue, Keys, group_of, name_of
 from flin.cluster.replica.takeover import THERE_SECONDS
+from flin.cluster.slot_map import SlotMap
 
 
 @dataclass(slots=True)
@@ -52,3 +53,16 @@ class Readiness:
                 if value.start and value.is_abreast:
                     there.setdefault(group_of(pair.key.rpartition(b"/")[0]), set()).add(name_of(pair.key))
         return there
+
+
+def refusals(pairs: Iterable[Pair], found: SlotMap, keys: Keys) -> dict[int, AppliedValue]:
+    """By group what a node says that is to make a copy and cannot. What it said before the move began is no answer."""
+    applied = {pair.key: pair for pair in pairs}
+    refusing: dict[int, AppliedValue] = {}
+    for group, value in found.replicas.items():
+        pair = applied.get(keys.applied(group, value.coming)) if value.coming else None
+        if pair is not None and pair.mod_revision > found.revisions.get(keys.replicas(group), 0):
+            told = AppliedValue.decode(pair.value)
+            if not told.has_room:
+                refusing[group] = told
+    return refusing

@@ -9,16 +9,21 @@ it from then on. Each file is compared with the giver's by its checksum: so what
 even if the giver is another one. At last all blocks and values are compared with their own checksums: the giver's disk
 may have damaged what it gives, and a copy of that would count as one. A crash at any moment leaves the old replica,
 none, or the new one. With one of the first two it begins again, with the files that are there.
+
+A disk without room for the copy, beyond its reserve, is told to the controller, which gives the move up and asks this
+node for no other one for a while (node/controller.py). A copy that the node must have is waited for.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -41,8 +46,13 @@ PIECE_BYTES: Final = MAX_PIECE_BYTES
 PAUSE_SECONDS: Final = 1.0
 """Before all are asked again, when nobody could give a copy."""
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
 DAMAGED_SECONDS: Final = 60.0
 """A node whose files are damaged is asked again only then: to find that out, all of them were read."""
+
+ROOM_SECONDS: Final = 10.0
+"""Between two looks whether the disk has room by now."""
 
 TELL_AGAIN: Final = 60
 """After so many vain rounds the log says once more what is waited for: this may go on for days."""
@@ -99,6 +109,14 @@ class _DiskError(Exception):
     """This node's own disk refuses: no other giver would help."""
 
 
+class _NoRoom(Exception):
+    """Why, and how much it would have to have free."""
+
+    def __init__(self, why: str, needs_bytes: int) -> None:
+        super().__init__(why)
+        self.needs_bytes = needs_bytes
+
+
 class CheckpointTransfer:
     """For one replica, in a thread."""
 
@@ -114,10 +132,14 @@ class CheckpointTransfer:
         hold: Callable[[int], None],
         pause: Callable[[float], bool],
         tell: Callable[[str], None] = lambda what: None,
+        refuse: Callable[[int, str, int], None] = lambda number, why, needs_bytes: None,
+        free: Callable[[], int] = lambda: -1,
         fs: FileSystem | None = None,
     ) -> None:
         """found: the cluster's map. hold: tells that this replica needs the log from this number on; KeyValueError.
-        pause: waits; true: it is to end. tell: given what it does, or waits for."""
+        pause: waits; true: it is to end. tell: given what it does, or waits for. refuse: tells the controller that no
+        copy can be made here, beside what `hold` does: why, and how much room that takes (0: it is not room alone).
+        free: how much room there is; -1: that is not known."""
         self._directory = directory
         self._taken, self._old = f"{directory}.taken", f"{directory}.old"
         self._group = group
@@ -128,7 +150,10 @@ class CheckpointTransfer:
         self._hold = hold
         self._pause = pause
         self._tell = tell
+        self._refuse = refuse
+        self._free = free
         self._fs = fs or OsFileSystem()
+        self._needed = 1  # the number from which on the log is needed
         self._damaged: dict[str, tuple[float, str]] = {}
         """By address, who has given damaged files: until when nobody asks it, and what was wrong."""
 
@@ -151,19 +176,28 @@ class CheckpointTransfer:
         logger.warning("the log begins after what this replica has: it is made anew, from a copy of another one")
         told, since = "", 0
         while not self._pause(0):
-            problems = []
+            problems, has_waited = [], False
             for node, address in givers(self._found(), self._group, self._node):
                 try:
                     index = self._take_from(address)
                 except (JoinError, OSError, KeyValueError, CorruptionError, FormatVersionError, ValueError) as error:
                     problems.append(f"{node} ({address}): {error}")
                     continue
+                except _NoRoom as error:
+                    if not self._wait_for_room(error):
+                        return False
+                    has_waited = True
+                    break
                 except _DiskError as error:
+                    with suppress(KeyValueError):
+                        self._refuse(self._needed, str(error.args[0]), 0)
                     raise StorageError("copy into", self._taken, error.args[0]) from error
                 if index is None:
                     return False
                 logger.info("has taken the copy of %s, which ends with entry %d", node, index)
                 return True
+            if has_waited:
+                continue
             problem, since = _waiting(problems), since + 1
             self._tell(problem)
             if problem != told or since == TELL_AGAIN:
@@ -184,13 +218,21 @@ class CheckpointTransfer:
             raise JoinError(f"{address}: {reason}", True)
         offer = self._begin(address)
         self._tell(f"takes a copy of {sum(offer.files.values()) >> 20} MiB from {address}")
-        self._hold(offer.index + 1)
+        self._needed = offer.index + 1
+        self._hold(self._needed)
         if not self._log.has(offer.index + 1):
             raise JoinError(f"{address}: its copy ends with entry {offer.index}, and the log begins later", True)
-        _on_own_disk(partial(self._prepare, offer))
-        for name in sorted(offer.files, key=lambda each: (each == MANIFEST, each)):
-            if not self._take_file(offer, name):
-                return None
+        size = sum(offer.files.values())
+        try:
+            _on_own_disk(partial(self._prepare, offer))
+            self._check_room(size)
+            is_whole = all(self._take_file(offer, name) for name in _in_order(offer.files))
+        except _DiskError as error:
+            if error.args[0].errno in FULL:
+                raise _NoRoom(f"its disk is full, and the copy takes {size >> 20} MiB", size) from error
+            raise
+        if not is_whole:
+            return None
         if files_of(self._fs, self._taken) != offer.files:
             raise ValueError("its manifest names other files than it has given")
         for problems in verified_files(self._fs, self._taken):
@@ -204,6 +246,28 @@ class CheckpointTransfer:
         except (JoinError, OSError) as error:  # it is removed when its time is over
             logger.info("%s was not told that its copy was taken: %s", address, error)
         return offer.index
+
+    def _check_room(self, size: int) -> None:
+        """What an earlier try has left counts."""
+        there = sum(self._fs.file_size(join(self._taken, name)) for name in self._fs.names(self._taken))
+        free = self._free()
+        if 0 <= free < size - there:
+            raise _NoRoom(
+                f"its disk has {free >> 20} MiB free beyond the reserve, and the copy takes {size >> 20} MiB", size
+            )
+
+    def _wait_for_room(self, reason: _NoRoom) -> bool:
+        """Leave the disk to others until it has room, and say so. False: it is to end."""
+        self.forget()
+        logger.warning("no copy of the group can be taken here: %s", reason)
+        self._tell(f"cannot take a copy of the group: {reason}")
+        while True:
+            with suppress(KeyValueError):
+                self._refuse(self._needed, str(reason), reason.needs_bytes)
+            if self._pause(ROOM_SECONDS):
+                return False
+            if not 0 <= self._free() < reason.needs_bytes:
+                return True
 
     def _begin(self, address: str) -> _Offer:
         question = {"what": "begin", "group": self._group, "node": self._node}
@@ -280,6 +344,11 @@ def givers(found: SlotMap, group: int, node: str) -> list[tuple[str, str]]:
     holders = found.replicas[group].nodes if group in found.replicas else ()
     names = sorted({*holders, leader} - {node, ""}, key=lambda name: (name == leader, name))
     return [(name, found.nodes[name].http) for name in names if name in found.nodes and found.nodes[name].http]
+
+
+def _in_order(files: Iterable[str]) -> list[str]:
+    """The manifest is the last one: it says that all is there."""
+    return sorted(files, key=lambda each: (each == MANIFEST, each))
 
 
 def _waiting(problems: list[str]) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from flin.cluster.log.log_bounds import FlushRule, append_delay
 from flin.cluster.log.replicated_log import READ_SECONDS, Fence, ReplicatedLog, Truncated
 from flin.cluster.replica.checkpoint_transfer import Ask, CheckpointTransfer
 from flin.cluster.replica.choosing import choose_leader
+from flin.cluster.replica.disk_room import room_of
 from flin.cluster.replica.following import Applying
 from flin.cluster.replica.lease import Lease
 from flin.cluster.replica.map_view import MapView
@@ -241,6 +243,10 @@ class Replica:
             put = Put(key, AppliedValue(number, "").encode())
             self._etcd.txn((), (put,), timeout=READ_SECONDS)
 
+        def refuse(number: int, why: str, needs_bytes: int) -> None:
+            value = AppliedValue(number, "", has_room=False, refusal=why, needs_bytes=needs_bytes)
+            self._etcd.txn((), (Put(key, value.encode()),), timeout=READ_SECONDS)
+
         return CheckpointTransfer(
             self._options.dir,
             place.group,
@@ -249,6 +255,8 @@ class Replica:
             ask,
             found=lambda: self.view.map,
             hold=hold,
+            refuse=refuse,
+            free=room_of(os.path.dirname(self._options.dir), self._options),
             pause=self._stopped.wait,
             tell=self._on_wait,
         )

@@ -71,6 +71,7 @@ class WorkerRole:
             skew_ms=self.skew_ms,
             has_room=self.has_room,
             etcd_used_share=found.room.used_share,
+            refusal=found.refused[self._worker.node].why if self._worker.node in found.refused else "",
             followers=followers if self.is_leading else {},
         )
 

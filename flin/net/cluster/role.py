@@ -44,6 +44,8 @@ class ReplicaFigures:
     """Whether its disk takes writes; a leader without room hands over to a follower that has some."""
     etcd_used_share: float = 0.0
     """How much of its quota etcd uses; told from one half on."""
+    refusal: str = ""
+    """Why its node is given no copies for now."""
     followers: Mapping[str, int] = field(default_factory=dict)
     """For each follower's id the entry up to which it has everything in tables, as last told."""
 

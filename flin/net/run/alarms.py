@@ -21,11 +21,24 @@ FREE_SHARE: Final = 0.1
 ETCD_SHARE: Final = 0.8
 """From here on leaders slow their writers (cluster/log_bounds.py)."""
 
+SMALL_DISK_PARTS: Final = 10
+"""The reserve is at most a tenth of the disk: a volume of 200 MB would take no write at all."""
+
 MERGES: Final = 2
 """A merge writes its output before its inputs go, and two may run."""
 
 
-ALARMS: Final = ("read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock", "etcd")
+ALARMS: Final = (
+    "read-only",
+    "disk-reserve",
+    "background",
+    "stalled",
+    "corruption",
+    "helper",
+    "clock",
+    "etcd",
+    "copies",
+)
 """The names of all that there can be."""
 
 
@@ -49,6 +62,8 @@ class Vitals:
     seconds_since_clock_jump: float | None = None
     etcd_used_share: float = 0.0
     """A replica's: how much of its quota etcd uses."""
+    refusal: str = ""
+    """Likewise: why its node is given no copies of groups for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Alarm:
 
 
 def alarms_of(vitals: Vitals, directory: str) -> list[Alarm]:
-    """The worst first."""
+    """The worst first. It is long: a text for each, one after the other."""
     found = []
     if vitals.read_only_reason is not None:
         found.append(
@@ -125,7 +140,20 @@ def alarms_of(vitals: Vitals, directory: str) -> list[Alarm]:
                 "away, and the log is kept for it. Start it, or give it up (flin cluster leave); see docs/etcd.md",
             )
         )
+    if vitals.refusal:
+        found.append(
+            Alarm(
+                "copies",
+                f"this node is given no copies of groups for now: {vitals.refusal}. Make room on its disk, or let it "
+                "leave (flin cluster leave)",
+            )
+        )
     return found
+
+
+def reserve_of(disk_reserve: int, total_bytes: int) -> int:
+    """How much of a disk is to stay free."""
+    return min(disk_reserve, total_bytes // SMALL_DISK_PARTS)
 
 
 def has_no_room(vitals: Vitals) -> bool:

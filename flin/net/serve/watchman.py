@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.errors import CorruptionError
 from flin.net.batch.following_store import FOLLOWS
-from flin.net.run.alarms import Alarm, Vitals, alarms_of, has_no_room, maybe_low_disk
+from flin.net.run.alarms import Alarm, Vitals, alarms_of, has_no_room, maybe_low_disk, reserve_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +31,6 @@ LOOKS_PER_ENGINE_LOOK: Final = 5
 
 WARN_SECONDS: Final = 3600.0
 """A disk that fills up is said once an hour."""
-
-SMALL_DISK_PARTS: Final = 10
-"""The reserve is at most a tenth of the disk: a volume of 200 MB would take no write at all."""
 
 JUMP_MS: Final = 1000
 """Time services slew what is less than a second or so (chrony: makestep 1.0); more than that is set."""
@@ -119,6 +116,7 @@ class Watchman:
         if deaths > self._deaths:
             self._deaths, self._died_at = deaths, now
         free_bytes, total_bytes = self._disk
+        replica = None if self._services.role is None else self._services.role.figures()
         error, damage = store.background_error, self._services.damage.last
         if isinstance(error, CorruptionError):  # a merge has met it first, and leaves it
             damage, error = damage or f"{error.path} at offset {error.offset}", None
@@ -130,12 +128,13 @@ class Watchman:
             corruption=damage,
             free_bytes=free_bytes,
             total_bytes=total_bytes,
-            reserve_bytes=min(self._services.config.disk_reserve, total_bytes // SMALL_DISK_PARTS),
+            reserve_bytes=reserve_of(self._services.config.disk_reserve, total_bytes),
             largest_merge_bytes=background.get("largest_job_bytes", 0),
             helper_failure=background.get("last_failure", ""),
             seconds_since_helper_death=None if self._died_at is None else now - self._died_at,
             clock_jump_ms=self._jump_ms,
-            etcd_used_share=0.0 if self._services.role is None else self._services.role.figures().etcd_used_share,
+            etcd_used_share=0.0 if replica is None else replica.etcd_used_share,
+            refusal="" if replica is None else replica.refusal,
             seconds_since_clock_jump=None if self._jumped_at is None else now - self._jumped_at,
         )
 

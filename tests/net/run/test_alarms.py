@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flin.net.run.alarms import REMEMBERED_SECONDS, STALLED_SECONDS, Vitals, alarms_of, maybe_low_disk
+from flin.net.run.alarms import ALARMS, REMEMBERED_SECONDS, STALLED_SECONDS, Vitals, alarms_of, maybe_low_disk
 
 MIB = 1 << 20
 WELL = Vitals(free_bytes=500 * MIB, total_bytes=1000 * MIB, reserve_bytes=256 * MIB, largest_merge_bytes=100 * MIB)
@@ -30,6 +30,7 @@ def test_nothing_is_the_matter() -> None:
         ("helper", {"seconds_since_helper_death": 0.0, "helper_failure": "signal 9"}, "replaced: signal 9"),
         ("clock", {"seconds_since_clock_jump": 1.0, "clock_jump_ms": -90_500}, "jumped by -90.5 s"),
         ("etcd", {"etcd_used_share": 0.8}, "80% of its quota"),
+        ("copies", {"refusal": "its disk is full"}, "no copies of groups for now: its disk is full. Make room"),
     ],
 )
 def test_each_state(name: str, signs: dict[str, Any], says: str) -> None:
@@ -39,9 +40,8 @@ def test_each_state(name: str, signs: dict[str, Any], says: str) -> None:
 
 
 def test_all_of_them_the_worst_first() -> None:
-    vitals = Vitals("why", "error", "stall", 60.0, "a file", 0, 1, 1, 0, "died", 1.0, 5000, 1.0, 0.9)
-    names = [alarm.name for alarm in alarms_of(vitals, "data")]
-    assert names == ["read-only", "disk-reserve", "background", "stalled", "corruption", "helper", "clock", "etcd"]
+    vitals = Vitals("why", "error", "stall", 60.0, "a file", 0, 1, 1, 0, "died", 1.0, 5000, 1.0, 0.9, "full")
+    assert tuple(alarm.name for alarm in alarms_of(vitals, "data")) == ALARMS
 
 
 def test_moments_are_forgotten() -> None:

@@ -47,6 +47,9 @@ class FakeStore:
     def now_ms(self) -> int:
         return self._clock() if self._clock is not None else time.time_ns() // 1_000_000
 
+    def make_read_only(self, reason: str) -> None:
+        self.read_only_reason = self.read_only_reason or reason
+
     def make_cold(self, *keys: bytes) -> None:
         """From now on these keys need a thread to be read, once."""
         self.cold.update(keys)

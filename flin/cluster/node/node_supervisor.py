@@ -32,6 +32,7 @@ from flin.cluster.workers.supervisor import Supervisor
 from flin.errors import CorruptionError
 from flin.net.cluster.board import Board
 from flin.net.cluster.role import forming
+from flin.net.run.directory_place import DirectoryPlace
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class NodeSupervisor(Supervisor):
         self._ending = remark
         self._hub = hub
         super().__init__(*arguments)
+        self._directory = DirectoryPlace(self._options.dir)
         self._lines = Lines(hub)
         self._board = Board(self._board_descriptor, record.groups + 1)
         self._fleet = Fleet([Member(State.ENDED) for _ in range(record.groups)])
@@ -105,6 +107,11 @@ class NodeSupervisor(Supervisor):
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if problem := await asyncio.to_thread(self._directory.problem):
+                logger.error("%s: this node ends, since nobody would find there what it writes", problem)
+                self._manager.stopping()
+                self._take(self._fleet.give_up(problem))
+                return
             found = self._controller.map
             if found.cluster is not None and self._record.node not in found.nodes:
                 logger.warning(

@@ -229,7 +229,10 @@ class CheckpointTransfer:
             is_whole = all(self._take_file(offer, name) for name in _in_order(offer.files))
         except _DiskError as error:
             if error.args[0].errno in FULL:
-                raise _NoRoom(f"its disk is full, and the copy takes {size >> 20} MiB", size) from error
+                needs_bytes = (
+                    size if 0 <= self._free() < size else 0
+                )  # else it is a quota: nobody sees when it has room
+                raise _NoRoom(f"its disk is full, and the copy takes {size >> 20} MiB", needs_bytes) from error
             raise
         if not is_whole:
             return None

@@ -389,7 +389,8 @@ class Replica:
         if target is None:  # it has been told of that before
             return True
         if not self._has_room():
-            logger.warning("its disk is full, or fails: it gives the group to %s, which has room", target[0])
+            why = self._store.read_only_reason or "its disk is full, or fails"
+            logger.warning("%s: it gives the group to %s, which has room", why, target[0])
         giving_up = self._loop.call_later(LAST_APPEND_SECONDS, self.group_log.stop)
         await self._stop_serving(for_good=False)
         is_written = await self._append_the_last()

@@ -234,7 +234,7 @@ class Fleet:
             if ending.was_asked_for:
                 # Some stop a server by a signal to all its processes: then ours is on its way.
                 return [Note(f"worker {number} was told to end during the start, so all end"), *self.stop()]
-            return self._give_up(f"worker {number}: {ending}")
+            return self.give_up(f"worker {number}: {ending}")
         if was_ready and ending.code == 0:
             member.is_told = True
             note = Note(f"worker {number} was told to end, and its slots are served no more till all are started anew")
@@ -242,7 +242,7 @@ class Fleet:
         if not was_ready:
             member.vain_starts += 1
             if member.vain_starts >= MAX_STARTS and not member.is_extra:
-                return self._give_up(f"worker {number} could not be started {MAX_STARTS} times: {ending}")
+                return self.give_up(f"worker {number} could not be started {MAX_STARTS} times: {ending}")
         return self._again(member, number, now, Note(f"worker {number}: {ending}", is_error=True))
 
     def _again(self, member: Member, number: int, now: float, note: Note) -> list[Step]:
@@ -281,7 +281,8 @@ class Fleet:
         die of it."""
         return [Signal(each, number) for each, member in enumerate(self.members) if member.state is State.READY]
 
-    def _give_up(self, problem: str) -> list[Step]:
+    def give_up(self, problem: str) -> list[Step]:
+        """All must end, and why. Idempotent."""
         self.problem = problem
         return self.stop()
 

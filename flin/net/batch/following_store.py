@@ -41,6 +41,7 @@ class FollowingStore:
         self.settled_count = store.settled_count
         self.stall = store.stall
         self.now_ms = store.now_ms
+        self.make_read_only = store.make_read_only
 
     @property
     def holds_sweep(self) -> bool:

@@ -41,6 +41,9 @@ class StoreLike(Protocol):
     @property
     def read_only_reason(self) -> str | None: ...
 
+    def make_read_only(self, reason: str) -> None:
+        """Refuse writes from now on; the first reason stays. Any thread."""
+
     @property
     def background_error(self) -> BaseException | None:
         """Why flushes and compactions fail, while they do: then a stall does not end by itself."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flin.errors import CorruptionError
 from flin.net.batch.following_store import FOLLOWS
 from flin.net.run.alarms import Alarm, Vitals, alarms_of, has_no_room, maybe_low_disk, reserve_of
+from flin.net.run.directory_place import DirectoryPlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +47,7 @@ class Watchman:
         self._steps = 0
         self._looks = 0
         self._is_looking = False
+        self._place = DirectoryPlace(services.config.options.dir)
         self._disk: tuple[int | None, int] = (None, 0)  # free bytes, and all
         self._engine: Mapping[str, Any] = {}
         self._offset_ms = self._clock_offset_ms()
@@ -83,6 +85,8 @@ class Watchman:
             self._disk = usage.free, usage.total
         except OSError:  # it is gone, or there never was one: the engine says so when it writes
             self._disk = None, 0
+        if problem := self._place.problem():
+            self._services.store.make_read_only(problem)
         if self._looks % LOOKS_PER_ENGINE_LOOK == 0:
             self._engine = self._services.engine_statistics()
         self._looks += 1

@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 
+import flin.engine
 from flin.errors import CorruptionError
 from flin.net.serve.watchman import JUMP_MS, STEPS_PER_LOOK, Watchman
+from flin.testing import served
+from flin.testing.process import wait_until
 from tests.net.serving import HandlerClient
 
 MIB = 1 << 20
@@ -31,7 +37,7 @@ class AtOnce:
 
 
 class Scene:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: str = "") -> None:
         self.free = 1000 * MIB
         self.total = 5000 * MIB
         self.wall_ms = 1_000_000
@@ -43,6 +49,9 @@ class Scene:
         self.client = HandlerClient(clock=lambda: self.wall_ms)
         object.__setattr__(self.client.services, "engine_statistics", lambda: self.figures)
         self.store = self.client.store
+        if directory:
+            config = self.client.services.config
+            monkeypatch.setattr(config, "options", replace(config.options, dir=directory))
         self.watchman = Watchman(self.client.services, AtOnce())  # type: ignore[arg-type]
 
     def look(self, seconds: int = 1) -> None:
@@ -189,3 +198,46 @@ def test_a_directory_that_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch)
     scene.look(2)
     assert scene.alarms() == []
     assert scene.field(b"disk_free_bytes") is None
+
+
+def test_a_directory_that_is_moved_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its path leads nowhere, or elsewhere: what is written would not be found there."""
+    path = tmp_path / "data"
+    for is_replaced in (False, True):
+        path.mkdir(exist_ok=True)
+        scene = Scene(monkeypatch, str(path))
+        scene.look()
+        assert scene.client.call(b"SET", b"key", b"value") == b"+OK\r\n"
+        path.rename(tmp_path / f"elsewhere-{is_replaced}")
+        if is_replaced:
+            path.mkdir()
+        scene.look()
+        assert scene.alarms() == ["read-only"]
+        assert f"{path} was moved away, removed or replaced" in caplog.text
+        assert scene.client.call(b"GET", b"key") == b"$5\r\nvalue\r\n"
+
+
+def test_a_server_whose_directory_is_moved_away_takes_no_write(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    answered = 0
+    with served(path, sync="always") as server, redis.Redis(port=server.port) as client:
+        client.set("key", "value")
+        path.rename(tmp_path / "elsewhere")
+
+        def is_refused() -> bool:
+            nonlocal answered
+            try:
+                client.set("later", answered)
+            except redis.ResponseError as error:
+                return "was moved away, removed or replaced" in str(error)
+            answered += 1
+            return False
+
+        wait_until(is_refused, "writes are refused")
+        assert client.get("key") == b"value"
+        assert "read-only" in client.info("flin")["alarms"]
+    with flin.engine.open(tmp_path / "elsewhere") as db:
+        assert (db.get(b"key"), db.get(b"later")) == (b"value", b"%d" % (answered - 1) if answered else None)
+    assert not path.exists(), "nothing else is begun there"

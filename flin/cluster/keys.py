@@ -23,8 +23,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias, get_args, get_origin, get_type_hints
 
+from flin.cluster.etcd.key_value import Pair
 from flin.errors import CorruptionError
 
 ROOT: Final = b"/flin/"
@@ -132,14 +133,45 @@ class _Value:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """CorruptionError if it is no such value."""
+    def decode(cls, data: bytes, place: str = "etcd") -> Self:
+        """CorruptionError if it is no such value; place: named there."""
         try:
             content = json.loads(data)
-            known = {field.name: content[field.name] for field in fields(cls) if field.name in content}
-            return cls(**{name: _tuples(value) for name, value in known.items()})
+            known = {name: _tuples(content[name]) for name in _types_of(cls) if name in content}
+            made = cls(**known)
         except (ValueError, TypeError, RecursionError) as error:
-            raise CorruptionError(f"etcd: {cls.what}", 0, f"{data[:60]!r} is none") from error
+            raise CorruptionError(f"{place}: {cls.what}", 0, f"{data[:60]!r} is none") from error
+        for name, value in known.items():
+            if not _is(value, _types_of(cls)[name]):
+                raise CorruptionError(f"{place}: {cls.what}", 0, f"{data[:60]!r} is none: {name} is no such thing")
+        return made
+
+    @classmethod
+    def of(cls, pair: Pair) -> Self:
+        """What a key says; CorruptionError, which names the key."""
+        return cls.decode(pair.value, f"etcd: {pair.key.decode(errors='replace')}")
+
+
+_types: dict[str, dict[str, Any]] = {}
+
+
+def _types_of(kind: type[_Value]) -> dict[str, Any]:
+    """By the name of each member. To find them takes longer than all else."""
+    found = _types.get(kind.what)
+    if found is None:
+        hints = get_type_hints(kind)
+        found = _types[kind.what] = {field.name: hints[field.name] for field in fields(kind)}
+    return found
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Whether a value is of a type: a plain one, or a tuple of those. A whole number is a float, too."""
+    if get_origin(wanted) is not tuple:
+        return type(value) is wanted or (wanted is float and type(value) is int)
+    inner = get_args(wanted)
+    if inner[-1] is Ellipsis:
+        inner = inner[:1] * len(value) if isinstance(value, tuple) else inner
+    return isinstance(value, tuple) and len(value) == len(inner) and all(map(_is, value, inner))
 
 
 def _tuples(value: Any) -> Any:

@@ -85,26 +85,26 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
     nodes, replicas, leaders, refused = dict(old.nodes), dict(old.replicas), dict(old.leaders), dict(old.refused)
     revisions = dict(old.revisions)
     for pair, is_delete in events:
-        key, value = pair.key, pair.value
+        key = pair.key
         if is_delete:
             revisions.pop(key, None)
         else:
             revisions[key] = pair.mod_revision
         try:
             if key == keys.cluster:
-                cluster = None if is_delete else ClusterValue.decode(value)
+                cluster = None if is_delete else ClusterValue.of(pair)
             elif key == keys.members:
-                members = MembersValue() if is_delete else MembersValue.decode(value)
+                members = MembersValue() if is_delete else MembersValue.of(pair)
             elif key == keys.room:
-                room = RoomValue() if is_delete else RoomValue.decode(value)
+                room = RoomValue() if is_delete else RoomValue.of(pair)
             elif _is_in(keys.nodes, key):
-                _set(nodes, name_of(key), None if is_delete else NodeValue.decode(value))
+                _set(nodes, name_of(key), None if is_delete else NodeValue.of(pair))
             elif _is_in(keys.replica_sets, key):
-                _set(replicas, group_of(key), None if is_delete else ReplicasValue.decode(value))
+                _set(replicas, group_of(key), None if is_delete else ReplicasValue.of(pair))
             elif _is_in(keys.leaders, key):
-                _set(leaders, group_of(key), None if is_delete else LeaderValue.decode(value))
+                _set(leaders, group_of(key), None if is_delete else LeaderValue.of(pair))
             elif _is_in(keys.refusals, key):
-                _set(refused, name_of(key), None if is_delete else RefusedValue.decode(value))
+                _set(refused, name_of(key), None if is_delete else RefusedValue.of(pair))
         except (ValueError, UnicodeDecodeError) as error:  # of names; keys of a newer Flin are passed over
             raise CorruptionError("etcd: a key of the map", 0, f"{key[:80]!r} is none") from error
     return SlotMap(cluster, members, room, nodes, replicas, leaders, refused, revisions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flin.cluster.etcd.key_value import Pair
 from flin.cluster.keys import (
     AliveValue,
     AppliedValue,
@@ -16,6 +17,7 @@ from flin.cluster.keys import (
     NodeValue,
     RefusedValue,
     ReplicasValue,
+    RoomValue,
     check_name,
     entry_number_of,
     group_of,
@@ -82,6 +84,26 @@ def test_values_are_read_as_they_were_written(value: LeaderValue) -> None:
 def test_what_is_no_value_is_refused(data: bytes) -> None:
     with pytest.raises(CorruptionError):
         LeaderValue.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (LeaderValue, b'{"epoch":"1","node":"a","start":"s"}'),
+        (LeaderValue, b'{"epoch":true,"node":"a","start":"s"}'),
+        (ReplicasValue, b'{"nodes":"abc"}'),
+        (ReplicasValue, b'{"nodes":["a",1]}'),
+        (ReplicasValue, b'{"nodes":["a"],"is_pinned":0}'),
+        (NodeValue, b'{"host":"h","ports":[[1,2]]}'),
+        (NodeValue, b'{"host":"h","ports":[7]}'),
+        (RoomValue, b'{"used_share":"0.9"}'),
+        (AppliedValue, b'{"index":1.5,"start":""}'),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_key(kind: type[LeaderValue], data: bytes) -> None:
+    with pytest.raises(CorruptionError, match=r"^etcd: /flin/c/x.* is no such thing"):
+        kind.of(Pair(b"/flin/c/x", data, 1, 1, 1))
+    assert RoomValue.decode(b'{"used_share":1}') == RoomValue(1.0)
 
 
 def test_names_cannot_leave_their_place() -> None:

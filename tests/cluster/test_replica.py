@@ -14,6 +14,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from flin.cluster.etcd.key_value import Put
 from flin.cluster.etcd.memory_key_value import Fate
 from flin.cluster.keys import ReplicasValue
 from flin.cluster.log.follower import index_in_tables
@@ -191,6 +192,39 @@ def test_a_leader_without_room_gives_its_place_to_one_that_has_some(
         full.clear()
         assert await group.leader(but=third) is first
         await group.equal()
+
+    run(scene, tmp_path)
+
+
+def test_damaged_values_in_etcd_end_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody has written over a key: it is named, nothing is done by it, and all goes on once it is as it was."""
+    damages = b"\xff{", b'{"epoch":"7","node":3,"nodes":[1],"index":[],"count":""}'
+
+    async def damage(group: Group, key: bytes, *, is_told: bool) -> None:
+        old = group.store.get(key, timeout=1).pairs[0].value
+        for damaged in damages:
+            caplog.clear()
+            group.store.txn((), (Put(key, damaged),), timeout=1)
+            while is_told and f"etcd: {key.decode()}" not in caplog.text:
+                await asyncio.sleep(0.02)
+        group.store.txn((), (Put(key, old),), timeout=1)
+
+    async def scene(group: Group) -> None:
+        leading, keys = await group.leader(), group.keys
+        other = next(each for each in group.members if each is not leading)
+        for key in (keys.applied(GROUP, other.name), keys.lease(GROUP)):  # they are put again and again
+            await damage(group, key, is_told=False)
+            assert await leading.client.set("k", key)
+        await damage(group, keys.replicas(GROUP), is_told=True)
+        assert await group.leader() is leading
+        assert await leading.client.set("k", "v")
+        await damage(group, keys.leader(GROUP), is_told=True)  # its revision is the fence: it leads no more
+        second = await group.leader(but=leading)
+        assert group.leader_value().epoch == 2
+        assert await second.client.get("k") == "v"
+        await group.equal()
+        assert await leading.running == ANEW
+        assert not [each for each in group.members if each is not leading and each.running.done()]
 
     run(scene, tmp_path)
 

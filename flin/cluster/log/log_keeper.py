@@ -166,8 +166,8 @@ class LogKeeper:
         indexes: dict[int, dict[str, int]] = {}
         for pair in applied.pairs:
             place, _, node = pair.key.rpartition(b"/")
-            indexes.setdefault(group_of(place), {})[node.decode()] = AppliedValue.decode(pair.value).index
-        newest = {group_of(pair.key): LeaseValue.decode(pair.value).index - 1 for pair in leases.pairs}
+            indexes.setdefault(group_of(place), {})[node.decode()] = AppliedValue.of(pair).index
+        newest = {group_of(pair.key): LeaseValue.of(pair).index - 1 for pair in leases.pairs}
         firsts = self._store.txn(
             (), [Get(*keys.log(group), 1, keys_only=True) for group in range(found.groups)], timeout=TIMEOUT_SECONDS
         )

@@ -237,7 +237,7 @@ def _free_bytes(alive: Iterable[Pair]) -> dict[str, int]:
         name = name_of(pair.key)
         free[name] = -1
         with suppress(CorruptionError):
-            free[name] = AliveValue.decode(pair.value).free_bytes
+            free[name] = AliveValue.of(pair).free_bytes
     return free
 
 

@@ -14,7 +14,7 @@ from flin.cluster.keys import AliveValue, ClusterValue, Keys, NodeValue
 from flin.cluster.node.node_directory import NodeRecord
 from flin.cluster.node.placement import placed, standing
 from flin.cluster.slot_map import is_leaving
-from flin.errors import FlinError
+from flin.errors import CorruptionError, FlinError
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
         )
     revision = 0
     if there.pairs:
-        old = NodeValue.decode(there.pairs[0].value)
+        old = NodeValue.of(there.pairs[0])
         if replace(old, labels=node.labels, version=node.version) != replace(node, labels=node.labels):
             logger.warning(
                 "this node was at %s %s before, and is at %s %s now", old.host, old.ports, node.host, node.ports
@@ -115,7 +115,7 @@ class Beat:
             try:
                 self._act()
                 self._is_failing = False
-            except KeyValueError as error:
+            except (KeyValueError, CorruptionError) as error:
                 if not self._is_failing and not self._ending.is_set():
                     logger.warning("%s: %s", self._name, error)
                 self._is_failing = True

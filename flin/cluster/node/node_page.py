@@ -221,8 +221,8 @@ class NodePage:
         mapped, leases, applied = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
         found = map_of(keys, mapped.pairs)
         away = self._controller.away()
-        next_index = {group_of(pair.key): LeaseValue.decode(pair.value).index for pair in leases.pairs}
-        in_tables = {pair.key: AppliedValue.decode(pair.value) for pair in applied.pairs}
+        next_index = {group_of(pair.key): LeaseValue.of(pair).index for pair in leases.pairs}
+        in_tables = {pair.key: AppliedValue.of(pair) for pair in applied.pairs}
         nothing = AppliedValue(0, "")
         return {
             "cluster": self._record.cluster,

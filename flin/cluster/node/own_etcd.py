@@ -184,7 +184,7 @@ class OwnMembership:
     def _joining(self) -> dict[str, str]:
         """Where the etcds of those are to be that were admitted, and have not come yet."""
         pairs = self.store.get(*self.keys.joining, timeout=TIMEOUT_SECONDS).pairs
-        return {name_of(pair.key): JoiningValue.decode(pair.value).peer_url for pair in pairs}
+        return {name_of(pair.key): JoiningValue.of(pair).peer_url for pair in pairs}
 
     def _who_blocks(self, member: int, joining: Mapping[str, str]) -> str:
         urls = next((each.peer_urls for each in self.members() if each.id == member), ())

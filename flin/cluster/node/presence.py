@@ -49,7 +49,7 @@ class Readiness:
             known = before.get(pair.key, (0, 0.0))
             self._seen[pair.key] = known if known[0] == pair.mod_revision else (pair.mod_revision, moment)
             if now - self._seen[pair.key][1] <= THERE_SECONDS:
-                value = AppliedValue.decode(pair.value)
+                value = AppliedValue.of(pair)
                 if value.start and value.is_abreast:
                     there.setdefault(group_of(pair.key.rpartition(b"/")[0]), set()).add(name_of(pair.key))
         return there
@@ -62,7 +62,7 @@ def refusals(pairs: Iterable[Pair], found: SlotMap, keys: Keys) -> dict[int, App
     for group, value in found.replicas.items():
         pair = applied.get(keys.applied(group, value.coming)) if value.coming else None
         if pair is not None and pair.mod_revision > found.revisions.get(keys.replicas(group), 0):
-            told = AppliedValue.decode(pair.value)
+            told = AppliedValue.of(pair)
             if not told.has_room:
                 refusing[group] = told
     return refusing

@@ -52,7 +52,7 @@ class Succession:
         """As it does itself when it ends in order."""
         key = self.keys.applied(dead.group, dead.node)
         for pair in self.store.get(key, timeout=TIMEOUT_SECONDS).pairs:
-            value = AppliedValue.decode(pair.value)
+            value = AppliedValue.of(pair)
             if value.start == dead.start:
                 put = Put(key, replace(value, start="").encode())
                 self.store.txn([ModRevision(key, pair.mod_revision)], [put], timeout=TIMEOUT_SECONDS)
@@ -65,7 +65,7 @@ class Succession:
         if place.role is not Role.LEADING:
             return ""
         pairs = self.store.get(*self.keys.applied_in(dead.group), timeout=TIMEOUT_SECONDS).pairs
-        told = {name_of(pair.key): AppliedValue.decode(pair.value) for pair in pairs}
+        told = {name_of(pair.key): AppliedValue.of(pair) for pair in pairs}
         away = self.away()
         target = target_of(
             dead, place.replicas, {name: value for name, value in told.items() if value.start and name not in away}

@@ -37,7 +37,7 @@ def choose_leader(store: KeyValueStore, keys: Keys, group: int, node: str) -> bo
 
 def _is_written(store: KeyValueStore, key: bytes, node: str) -> bool:
     pairs = store.get(key, timeout=TIMEOUT_SECONDS).pairs
-    value = ReplicasValue.decode(pairs[0].value) if pairs else ReplicasValue(())
+    value = ReplicasValue.of(pairs[0]) if pairs else ReplicasValue(())
     if node not in value.nodes:
         return False
     put = Put(key, replace(value, preferred=node, chosen=node).encode())

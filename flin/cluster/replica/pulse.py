@@ -16,6 +16,7 @@ from flin.cluster.etcd.key_value import KeyValueError, KeyValueStore, Put
 from flin.cluster.keys import AppliedValue
 from flin.cluster.replica.lease import Clock
 from flin.cluster.replica.takeover import APPLIED_SECONDS, Kind, Place, Request, Role
+from flin.errors import CorruptionError
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Pulse:
         self._beat_at = clock()
         self._applied_at = -inf
         self._claimed = 0
+        self._damage = ""
         self._wake = threading.Event()
         self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -120,10 +122,11 @@ class Pulse:
         request = place.request(now)
         if request.kind is Kind.CLAIM:
             self._tell_of_claim(1 if place.leader is None else place.leader.epoch + 1)
-        if not self._ask(request):
-            return RETRY_SECONDS
+        is_answered = self._ask(request)
         if place.role is not role:
             self._on_change()
+        if not is_answered:
+            return RETRY_SECONDS
         is_abreast, has_room = place.is_abreast(self._next_applied()), self._has_room()
         is_news = (is_abreast and not self._told[0]) or has_room != self._told[1]
         if is_news or now - self._applied_at >= APPLIED_SECONDS:
@@ -146,8 +149,20 @@ class Pulse:
         except KeyValueError as error:
             logger.debug("etcd does not answer: %s", error)
             return False
-        self._place.note(request, outcome, sent_at, self._clock())
+        try:
+            self._place.note(request, outcome, sent_at, self._clock())
+        except CorruptionError as error:
+            self._tell_damage(str(error))
+            return False
+        self._damage = ""
         return True
+
+    def _tell_damage(self, text: str) -> None:
+        """Once, of a value that no Flin has put. Nothing rests on it, and the same is asked again until it is mended: a
+        leader loses its lease meanwhile, unless it has been renewed."""
+        if text != self._damage:
+            logger.error("%s. Somebody has changed it: till it is as it was, or deleted, who leads cannot change", text)
+        self._damage = text
 
     def _put_applied(self, start: str, *, is_abreast: bool = False, has_room: bool = True) -> None:
         try:

@@ -13,6 +13,7 @@ and the next one opens it anew; else it goes on with a new place and a new lease
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
@@ -21,6 +22,7 @@ from typing import Final
 from flin.cluster.etcd.key_value import Found, Get, ModRevision, Operation, Outcome, Pair, Put
 from flin.cluster.keys import AppliedValue, Keys, LeaderValue, LeaseValue, ReplicasValue, name_of
 from flin.cluster.replica.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, Vigil
+from flin.errors import CorruptionError
 
 RANK_SECONDS: Final = 0.7
 """How much longer each following replica waits before it claims, so that the first has claimed and has been seen: a
@@ -127,7 +129,10 @@ class Peers:
                 self._changed[pair.key] = pair.mod_revision, -inf if known is None else now
         self._alive = {name_of(pair.key): pair.key for pair in alive}
         self._there = {name_of(pair.key): pair.key for pair in applied}
-        self.applied = {name_of(pair.key): AppliedValue.decode(pair.value) for pair in applied}
+        self.applied = {}
+        for pair in applied:
+            with suppress(CorruptionError):  # to a leader it is as if it were not there; whoever moves copies says it
+                self.applied[name_of(pair.key)] = AppliedValue.of(pair)
         for name, value in self.applied.items():
             if name not in self._starts or self._starts[name][0] != value.start:
                 self._starts[name] = value.start, now
@@ -287,7 +292,7 @@ class Place:
 
     def _see_replicas(self, found: Found) -> None:
         """Who has a copy, and who should lead. A leader sees a change of that, too."""
-        self.replicas = ReplicasValue.decode(found.pairs[0].value) if found.pairs else None
+        self.replicas = ReplicasValue.of(found.pairs[0]) if found.pairs else None
 
     def _see(self, found: Sequence[Found], arrived_at: float) -> None:
         """The leader, its lease and the replicas are such and such."""
@@ -299,8 +304,8 @@ class Place:
             self.role = Role.ENDED
             self._lease.end()
         if (revision, lease_revision) != self._vigil.revisions:
-            self.leader = LeaderValue.decode(leader.value) if leader else None
-            self.lease_value = LeaseValue.decode(lease.value) if lease else None
+            self.leader = LeaderValue.of(leader) if leader else None
+            self.lease_value = LeaseValue.of(lease) if lease else None
             self.leader_revision = revision
             self.lease_seen_at = arrived_at
         self._vigil.note((revision, lease_revision), arrived_at)

@@ -27,6 +27,7 @@ from flin.cluster.replica.pulse import Pulse
 from flin.cluster.replica.replica import Replica
 from flin.cluster.workers.fleet import ANEW
 from flin.engine.engine import store_of
+from flin.errors import FlinError
 from tests.cluster.replicas import GROUP, Group, Member, run
 
 
@@ -225,6 +226,28 @@ def test_damaged_values_in_etcd_end_nobody(tmp_path: Path, caplog: pytest.LogCap
         await group.equal()
         assert await leading.running == ANEW
         assert not [each for each in group.members if each is not leading and each.running.done()]
+
+    run(scene, tmp_path)
+
+
+def test_a_leader_whose_log_has_an_entry_of_somebody_else_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, it led on, and refused all writes. What is no entry is applied by nobody."""
+    monkeypatch.setattr("flin.cluster.replica.replica.FAILED_SECONDS", 0.5)
+
+    async def scene(group: Group) -> None:
+        leading = await group.leader()
+        await write(leading, range(10))
+        await group.equal()
+        number = leading.replica.group_log.index + 1
+        group.store.txn((), (Put(group.keys.entry(GROUP, number), b"of somebody else"),), timeout=1)
+        with pytest.raises(redis.RedisError):
+            await leading.client.set("k", "v")
+        said = []
+        for each in group.members:
+            with pytest.raises(FlinError) as raised:
+                await each.running
+            said.append(str(raised.value))
+        assert all(f"entry {number}" in text for text in said)
 
     run(scene, tmp_path)
 

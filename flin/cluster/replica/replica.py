@@ -71,6 +71,11 @@ LAST_APPEND_SECONDS: Final = 2.0
 """How long a leader that ends waits for etcd's answer to its last append."""
 
 
+FAILED_SECONDS: Final = 5.0
+"""A leader whose log has failed, and that nobody has replaced meanwhile, ends: there is an entry that is not its own,
+and it would refuse all writes for ever. More than a few looks of its pulse: who is fenced sees by whom."""
+
+
 class Turn(Enum):
     """What happens to a replica."""
 
@@ -136,6 +141,7 @@ class Replica:
         self.engine: Engine
         self._serving = AsyncExitStack()
         self._is_stopping = False
+        self._failed_at = 0.0
         self._events: asyncio.Queue[Turn | Exception] = asyncio.Queue()
 
     # Life.
@@ -337,6 +343,9 @@ class Replica:
         self.role.has_room = self._has_room()
         if self.group_log.failed is not None and self.place.role is Role.LEADING:
             self._pulse.wake()  # fenced: it will see by whom
+            self._failed_at = self._failed_at or time.monotonic()
+            if time.monotonic() - self._failed_at > FAILED_SECONDS:
+                self._tell(self.group_log.failed)
         elif self._maybe_target() is not None:
             self._tell(Turn.CEDE)
         self.group_log.delay_seconds = append_delay(self.view.map.room.used_share)

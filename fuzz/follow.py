@@ -1,8 +1,9 @@
 """The stream of a source that is followed as a replica follows it: cut anywhere, lost and gone on with, or spoilt.
 
 Invariant: of a good source each key and each request comes once, in order, however its bytes are cut, and whenever the
-connection is lost or the source refuses for a while; it is never told more than was done; no transaction is begun and
-left while the source is there. A spoilt source raises PeerError or ImportDataError alone, or is waited for.
+connection is lost or the source refuses for a while; it is never told more than was done, and nothing before all keys
+are there; what was given is passed on before it waits for more; no transaction is begun and left while the source is
+there. A spoilt source raises PeerError or ImportDataError alone, or is waited for.
 
 The first byte says whether the source is good, the next ones what it sends; then how it is cut, lost and spoilt.
 """
@@ -74,6 +75,7 @@ class Source:
         self.losses = self.refusals = self.silences = 0
         self.is_lost = False
         self.told: list[int] = []
+        self.given = self.flushed = 0  # requests
         self.identity = self.heard_identity = b"a" * 40
 
     def answer(self, words: list[bytes]) -> bytes:
@@ -97,6 +99,7 @@ class Source:
 
     def check_told(self, given: int, settled: int) -> None:
         """What it was told since the last time, when so much had been given, of which so much was settled."""
+        assert not self.told or given > len(_keys()), "its keys are not there yet"
         for offset in self.told if self.is_good else ():
             done = [words for words in self.requests if not _is_silent(words)][: max(0, given - 1 - len(_keys()))]
             assert offset <= BEGIN or settled == given, "not all is settled"
@@ -137,6 +140,8 @@ class FakeLink:
         self._left = b""
 
     def send_bytes(self, data: bytes) -> None:
+        if data == b"\n":  # it lives, and loads its keys
+            return
         words = data.split(b"\r\n")[2::2]
         if words[0] == b"PSYNC":
             self._left = self._source.answer(words)
@@ -149,6 +154,7 @@ class FakeLink:
 
     def bytes_within(self, seconds: float) -> bytes:
         source = self._source
+        assert not seconds or source.flushed == source.given, "it waits with what it was to pass on"
         how = source.draw.randrange(8)
         if how == 0 and source.losses < MOST_LOSSES and (self._left or source.told):
             source.losses += 1
@@ -182,19 +188,24 @@ def one_input(data: bytes) -> None:
         is_all = feed.is_used_up and (feed.offset == BEGIN + len(source.stream) or not source.is_good)
         return is_all or len(given) > stop
 
+    def flush() -> None:
+        source.flushed = source.given
+
     def settle() -> None:
         nonlocal settled
         settled = len(given)
+        flush()
 
     with (
         patch.object(replica_feed, "monotonic", source.clock),
         patch.object(replica_feed, "sleep", source.clock.sleep),
     ):
-        feed = ReplicaFeed(lambda: cast(Link, FakeLink(source)), is_over, settle, lambda: None)
+        feed = ReplicaFeed(lambda: cast(Link, FakeLink(source)), is_over, flush, settle, lambda: None)
         try:
             for item in feed.items():
                 source.check_told(len(given), settled)
                 given.append(cast(Record | Request, item))
+                source.given += isinstance(item, Request)
                 source.clock.now += 0.3 * source.draw.randrange(5)
         except (PeerError, ImportDataError, Enough) as error:
             if source.is_good and feed.is_loaded:

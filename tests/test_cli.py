@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import flin
+import flin.__main__
 import flin.engine
 from flin.cli import serve
 from flin.cli.check import survey
@@ -231,6 +232,35 @@ def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytes
 
     monkeypatch.setattr("flin.cli.check.check", interrupt)
     assert run(capsys, "check", database) == (130, "", "flin: interrupted\n")
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_an_interruption_while_modules_are_loaded(ignores: bool) -> None:
+    """No traceback; a process that ignores SIGINT goes on doing so."""
+    program = f"""
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "flin.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+        return None
+signal.signal(signal.SIGINT, signal.{"SIG_IGN" if ignores else "default_int_handler"})
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["flin", "--version"]
+from flin.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    shown = (done.returncode, done.stdout, done.stderr)
+    assert shown == ((0, f"flin {flin.__version__}\n", "") if ignores else (130, "", "flin: interrupted\n"))
+
+
+def test_ctrl_c_is_as_ever_once_a_command_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "argv", ["flin", "stats", str(tmp_path / "absent")])
+    assert flin.__main__.main() == 2
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

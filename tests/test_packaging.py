@@ -102,7 +102,7 @@ def test_wheel(tmp_path: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert f"Version: {flin.__version__}\n" in metadata
     assert "License-Expression: MIT\n" in metadata
-    assert "flin = flin.cli.main:main" in points
+    assert "flin = flin.__main__:main" in points
 
 
 def test_links_hold_on_pypi() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from flin.errors import PeerError
 if TYPE_CHECKING:
     from flin.transfer.link import Link
     from flin.transfer.record import Item, Request
+    from flin.transfer.relay import Relay
     from flin.transfer.replica_feed import ReplicaFeed
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -38,6 +39,10 @@ def info_of(link: Link, section: bytes) -> dict[bytes, bytes]:
     return dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
 
 
+def _nothing() -> None:
+    """A directory takes each write as it comes."""
+
+
 class Following:
     """One source that is followed, and how far behind it this is."""
 
@@ -46,9 +51,9 @@ class Following:
         address: Address,
         arguments: argparse.Namespace,
         stack: ExitStack,
-        settle: Callable[[], None] = lambda: None,
+        relay: Relay | None = None,
     ) -> None:
-        """settle: returns when the target has done all that it got. PeerError if the source does not let itself be
+        """relay: what its writes go through to a running target. PeerError if the source does not let itself be
         followed."""
         from flin.transfer.replica_feed import ReplicaFeed
 
@@ -68,7 +73,13 @@ class Following:
         self._ends = False
         self._until: int | None = None  # it ends when this is as far, and the source has no more
         self._looks = 0
-        self.feed: Final[ReplicaFeed] = ReplicaFeed(connect, self._may_end, settle, self._note)
+        self.feed: Final[ReplicaFeed] = ReplicaFeed(
+            connect,
+            self._may_end,
+            _nothing if relay is None else relay.flush,
+            _nothing if relay is None else relay.settle,
+            self._note,
+        )
 
     def items(self) -> Iterator[Item | Request]:
         """Until SIGINT or SIGTERM, and all that the source had by then. Before all keys are there these end the import
@@ -174,7 +185,7 @@ def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitSta
             "then use flin resize"
         )
     relay = Relay(target.link)
-    following = Following(address, arguments, stack, relay.settle)
+    following = Following(address, arguments, stack, relay)
     if following.stream and following.stream == info_of(target.link, b"replication").get(b"master_replid"):
         raise UsageError(f"{address} and {target.link.address} are the same server, or one is the replica of the other")
     with Ticker("following", lambda: following.progress(target.added, relay.requests)):
@@ -185,4 +196,4 @@ def _into_server(address: Address, arguments: argparse.Namespace, stack: ExitSta
 
 def _told(following: Following, keys: int, requests: int, target: str) -> int:
     print(f"{keys:,} keys and {requests:,} writes were imported into {target}; {following.end()}")
-    return exit_code.PROBLEMS if following.behind is None else exit_code.OK
+    return exit_code.OK if following.behind == 0 else exit_code.PROBLEMS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import flin
@@ -84,7 +84,8 @@ def parser() -> Parser:
     return top
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, begin: Callable[[], object] = lambda: None) -> int:
+    """The exit code. begin: called once the words are understood, and Ctrl-C is a line and an exit code."""
     leave_standard_numbers()  # in a server started without standard streams, no client's socket gets their numbers
     words = with_two_dashes(sys.argv[1:] if argv is None else argv)
     try:
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(unknown_text(arguments.parser, unknown), file=sys.stderr)
         return exit_code.USAGE
     try:
+        begin()
         # The server has handlers of its own.
         with nullcontext() if arguments.command == "serve" else terminable():
             code: int = arguments.run(arguments)

@@ -132,6 +132,8 @@ def items_of(file: IO[bytes], path: str) -> Iterator[Item | Request]:
     elif is_head(head):
         data = _mapped(file)
         stop = yield from rdb_file.read(data, path)
+        if stop < len(data) and not request_file.is_head(data[stop : stop + 1]):
+            raise ImportDataError(path, f"offset {stop}", "the file goes on after its end")
         yield from request_file.read(data, path, stop)
     elif request_file.is_head(head):
         yield from request_file.read(_mapped(file), path)

@@ -54,10 +54,12 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command of an append-only file, to be run."""
+    """A command of an append-only file, or of a server that is followed, to be run."""
 
     words: list[bytes]
     place: str = field(default="", compare=False)
+    packed: bytes = field(default=b"", compare=False)
+    """As a client sends it, if that is at hand."""
 
 
 Item: TypeAlias = Record | Library

@@ -133,3 +133,15 @@ def test_one_import_at_a_time(db: Engine) -> None:
     assert errors
     again()
     assert (b"a" in db, b"b" in db) == (True, True)
+
+
+@pytest.mark.parametrize("form", READ)
+def test_a_file_that_goes_on(db: Engine, tmp_path: Path, form: Form) -> None:
+    """Two that were joined, or what a download has left at the end, is no export."""
+    path = tmp_path / "file"
+    export_to(db, path, form=form)
+    whole = path.read_bytes()
+    for rest in (b"\n", b"\0", b"junk", whole):
+        path.write_bytes(whole + rest)
+        with _other() as other, pytest.raises((ImportDataError, CorruptionError), match="the file goes on after its"):
+            import_from(other, path)

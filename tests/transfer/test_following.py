@@ -28,7 +28,7 @@ from flin.transfer import replica_feed
 from flin.transfer.backlog import Backlog
 from flin.transfer.link import Link, pack
 from flin.transfer.record import Request
-from flin.transfer.relay import PIPELINE_REQUESTS, Relay
+from flin.transfer.relay import BATCH_BYTES, BATCH_REQUESTS, Relay
 from flin.transfer.replica_feed import ReplicaFeed
 from tests.net.raw_client import RawClient
 from tests.net.redis_server import running_redis
@@ -334,7 +334,7 @@ class FakeSource:
             def connect() -> Link:
                 return stack.enter_context(closing(link(address)))
 
-            return list(ReplicaFeed(connect, lambda: False, settle, lambda: None).items())
+            return list(ReplicaFeed(connect, lambda: False, lambda: None, settle, lambda: None).items())
 
 
 def _file() -> bytes:
@@ -369,6 +369,28 @@ class _Stuttering(Link):
     def bytes_within(self, seconds: float) -> bytes:
         self.is_whole = not self.is_whole
         return super().bytes_within(seconds) if self.is_whole else b""
+
+
+def test_a_source_is_told_nothing_before_its_keys_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says WAIT there relies on it. A line without words says that this lives."""
+    monkeypatch.setattr(replica_feed, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(replica_feed, "TELL_SECONDS", 0)
+    sent: list[bytes] = []
+
+    class Noting(Link):
+        def send_bytes(self, data: bytes) -> None:
+            sent.append(data)
+            super().send_bytes(data)
+
+    data = (
+        rdb.head() + rdb.database(0) + b"".join(rdb.entry_head(0, b"k%d" % number, 0) + b"\1v" for number in range(3))
+    )
+    data += rdb.end()
+    data += stored(crc64(data))
+    reply = b"+FULLRESYNC id 7\r\n$%d\r\n%b*1\r\n$4\r\nPING\r\n*1\r\n:5\r\n" % (len(data), data)
+    with pytest.raises(ImportDataError, match="offset 21: no request"):
+        FakeSource(b"+OK\r\n", reply).items(Noting)
+    assert sent[1:5] == [b"\n"] * 3 + [pack([[b"REPLCONF", b"ACK", b"21"]])]
 
 
 def test_records_of_tls_that_are_not_whole() -> None:
@@ -417,7 +439,7 @@ def test_a_relay_looks_at_the_replies() -> None:
     with ServerThread() as server:
         link = Link(parse(f"redis://127.0.0.1:{server.port}"))
         relay = Relay(link)
-        for number in range(PIPELINE_REQUESTS + 1):
+        for number in range(BATCH_REQUESTS + 1):
             relay.run(Request([b"INCR", b"n"], f"offset {number}"))
         relay.settle()
         for words in ([b"MULTI"], [b"LPUSH", b"n", b"1"], [b"EXEC"]):
@@ -426,5 +448,18 @@ def test_a_relay_looks_at_the_replies() -> None:
             relay.settle()
         link.close()
         with RawClient(server.port) as client:
-            assert client.call(b"GET", b"n").payload == b"%d" % (PIPELINE_REQUESTS + 1)
+            assert client.call(b"GET", b"n").payload == b"%d" % (BATCH_REQUESTS + 1)
+        link = Link(parse(f"redis://127.0.0.1:{server.port}"))
+        relay = Relay(link)
+        with RawClient(server.port) as client:
+            for number in range(3 * BATCH_REQUESTS // 2):  # more than one batch, and not yet a second
+                relay.run(Request([b"INCR", b"m"], f"offset {number}"))
+            assert int(client.call(b"GET", b"m").payload or 0) <= BATCH_REQUESTS  # the first may be on its way
+            relay.flush()
+            relay.run(Request([b"SET", b"m", b"x" * BATCH_BYTES], "offset 7"))  # a batch by itself
+            relay.run(Request([b"INCR", b"m"], "offset 8"))
+            relay.run(Request([b"SET", b"m", b"1"], "offset 9"))
+            with pytest.raises(PeerError, match="it answers INCR at offset 8 with: ERR value"):
+                relay.settle()
+        link.close()
     assert pack([[b"x"]]) == b"*1\r\n$1\r\nx\r\n"

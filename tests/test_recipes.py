@@ -120,8 +120,8 @@ def test_many_workers_read_what_one_process_writes(tmp_path: Path) -> None:
     for package in ("gunicorn", "uvicorn"):
         pytest.importorskip(package)
     told("python examples/prices.py prices")
-    told("PRICES=prices gunicorn --chdir examples --workers 4 wsgi_readers:application")
-    told("PRICES=prices uvicorn --app-dir examples --workers 4 asgi_readers:application")
+    told("PRICES=$PWD/prices gunicorn --chdir examples --workers 4 wsgi_readers:application")
+    told("PRICES=$PWD/prices uvicorn --app-dir examples --workers 4 asgi_readers:application")
     gunicorn = [*GUNICORN, "--workers", "2", "--preload", "wsgi_readers:application"]
     uvicorn = [*UVICORN, "--workers", "2", "asgi_readers:application"]
     with running(tmp_path, [str(EXAMPLES / "prices.py"), "prices"]) as writer:

@@ -266,3 +266,8 @@ def test_the_document(
         code, _, errors = _raw(capsysbinary, *after.split()[1:])
         assert code == 0, (command, errors)
     assert _held(tmp_path / "data.made") == {b"greeting": b"hello"}
+
+
+def test_a_server_that_is_named_without_its_scheme(tmp_path: Path, capsys: Capture) -> None:
+    code, _, errors = run(capsys, "import", "localhost:6379", tmp_path / "new")
+    assert (code, errors) == (2, "flin: there is no file 'localhost:6379'; the URL of a server begins with redis://\n")

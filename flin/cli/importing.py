@@ -148,7 +148,8 @@ def files_of(source: str) -> list[str]:
     if source == STANDARD:
         return [source]
     if not os.path.exists(source):
-        raise UsageError(f"there is no file {source!r}")
+        hint = "; the URL of a server begins with redis://" if ":" in source else ""
+        raise UsageError(f"there is no file {source!r}{hint}")
     if not os.path.isdir(source):
         return [source]
     from flin.transfer import append_only

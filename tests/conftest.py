@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,21 +87,42 @@ def pytest_collection(session: pytest.Session) -> None:
     if worker is None or not _whole_suite(session.config):
         return
     first, step = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-    for path in sorted((ROOT / "tests").rglob("test_*.py"))[first::step]:
+    paths = [path for path in (ROOT / "tests").rglob("test_*.py") if not pytest_ignore_collect(path, session.config)]
+    for path in sorted(paths)[first::step]:
         # One that fails or skips here does it again where it is collected, and is reported.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Three of four files have no slow test. `pytest -m slow` does not collect them: each of its workers would import
+    them all, for 13,000 tests that it leaves out."""
+    if config.option.markexpr != "slow" or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return None
+    return True if collection_path.suffix == ".py" and not _has_slow(collection_path) else None
+
+
+@cache
+def _has_slow(path: Path) -> bool:
+    return "mark.slow" in path.read_text(encoding="utf-8")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that the workers end together."""
+    hidden = [item.nodeid for item in items if item.get_closest_marker("slow") and not _has_slow(item.path)]
+    if hidden:  # the ordinary suite finds it, which collects all
+        raise pytest.UsageError(f"the slow suite would not find these: their files do not say mark.slow: {hidden}")
     items.sort(key=_seconds, reverse=True)
 
 
 def _seconds(item: pytest.Item) -> float:
     """What the mark says; tests without it keep their order."""
     mark = item.get_closest_marker("long")
-    return 0.0 if mark is None else mark.args[0] if mark.args else 10.0
+    return 0.0 if mark is None else _marked(*mark.args, **mark.kwargs)
+
+
+def _marked(seconds: float = 10.0) -> float:
+    return seconds
 
 
 def pytest_collection_finish() -> None:

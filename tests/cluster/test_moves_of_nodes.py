@@ -1,5 +1,5 @@
 """Moves between real nodes, whose logs no longer go back to the beginning: to one whose disk has no room, and one that
-an operator gives up."""
+an operator gives up. And a node whose directory is moved away under it."""
 
 from __future__ import annotations
 
@@ -101,6 +101,35 @@ def test_a_copy_that_finds_no_room_and_one_that_is_given_up(nodes: Nodes, capsys
     with client(nodes) as it:
         assert len(it.get("key7") or "") == VALUE_BYTES
     nodes.stop()
+
+
+def test_a_node_whose_directory_is_moved_away_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leads until then; what was answered is there, at the others and when the directory is back."""
+    needs_tool("etcd")
+    pytest.importorskip("google.protobuf")
+    monkeypatch.chdir(tmp_path)
+    nodes = Nodes(tmp_path, 1)
+    try:
+        nodes.start()
+        with client(nodes) as it:
+            it.set("key", "value")
+        leading = nodes.machine_of(Scene(nodes, random.Random(1)).leader(0))
+        path = tmp_path / "flin-data" / leading.name
+        path.rename(tmp_path / "elsewhere")
+        wait_until(lambda: not leading.is_running, "it ends")
+        assert f"flin-data/{leading.name} was moved away, removed or replaced" in leading.printed()
+        assert leading.end() != 0
+        assert not path.exists(), "nothing else is begun there"
+        with client(nodes) as it:
+            assert it.get("key") == "value"
+            it.set("later", "than that")
+        (tmp_path / "elsewhere").rename(path)
+        leading.start()
+        nodes.wait_until_whole()
+        nodes.wait_until_equal(["key", "later"])
+        nodes.stop()
+    finally:
+        nodes.kill()
 
 
 def status_nodes(said: str) -> list[str]:

@@ -135,8 +135,9 @@ class Load:
         settings, leader = self._settings, self._nodes.leader(0)
         if leader is None:
             raise EnduranceError("nobody leads")
+        keys = settings.keys // self._nodes.groups  # with --cluster it has so many for each leader
         options = {"-p": leader.port, "-t": "set", "-c": settings.connections, "-d": settings.value_bytes,
-                   "-r": settings.keys}  # fmt: skip
+                   "-r": keys}  # fmt: skip
         command = [served.PROGRAM, "-l", "-q", *(str(word) for option in options.items() for word in option)]
         command += ["--cluster"] if self._nodes.groups > 1 else []
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

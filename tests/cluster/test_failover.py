@@ -34,6 +34,10 @@ LONG = kill_leader_that_came_back, end_all, jump_clock_of_one
 """Left to longer runs: they start many processes, or wait."""
 
 
+SEEDS = {"lease_ignored": 23}
+"""Its first six stops are longer than a lease, by a second at least: shorter ones cannot show the bug."""
+
+
 @pytest.fixture(autouse=True)
 def _etcd() -> None:
     needs_tool("etcd")
@@ -72,4 +76,4 @@ def test_little_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bug", ["reply_before_commit", "lease_ignored", "unknown_is_refused"])
 def test_broken_nodes_are_refused(bug: str, tmp_path: Path) -> None:
-    assert "no order explains" in refused(bug, tmp_path, 0)
+    assert "no order explains" in refused(bug, tmp_path, SEEDS.get(bug, 0))

@@ -28,7 +28,12 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and of its descendants, those included that it has started and collected."""
-    return sum(sum(_cpu_times(each)) for each in descendants(pid))
+    return sum(cpu_seconds_of_each(pid).values())
+
+
+def cpu_seconds_of_each(pid: int) -> dict[int, float]:
+    """That of each by its number: read once, so that a part of them never has more than the whole."""
+    return {each: sum(_cpu_times(each)) for each in descendants(pid)}
 
 
 def own_cpu_seconds(pid: int) -> float:

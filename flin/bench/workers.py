@@ -23,7 +23,7 @@ from flin.bench import served
 from flin.bench.cli_client import ask
 from flin.bench.comparison import OURS, Finding, Result
 from flin.bench.cores import Cost, speedup, zipfian_share
-from flin.bench.processes import cpu_seconds, own_cpu_seconds
+from flin.bench.processes import cpu_seconds_of_each
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess, free_port, is_free
 from flin.cluster.workers.groups import slots_of
@@ -77,7 +77,8 @@ class Asked:
 
     def used(self) -> Cost:
         """Seconds, of the loops and of all."""
-        return Cost(sum(map(own_cpu_seconds, self._loops)), cpu_seconds(self._server.pid))
+        each = cpu_seconds_of_each(self._server.pid)
+        return Cost(sum(each[loop] for loop in self._loops), sum(each.values()))
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:

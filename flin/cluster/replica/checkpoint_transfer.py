@@ -113,7 +113,8 @@ class _NoRoom(Exception):
     """Why, and how much it would have to have free."""
 
     def __init__(self, why: str, needs_bytes: int) -> None:
-        super().__init__(why)
+        super().__init__(why, needs_bytes)  # as they are, so that it can be pickled
+        self.why = why
         self.needs_bytes = needs_bytes
 
 
@@ -262,11 +263,11 @@ class CheckpointTransfer:
     def _wait_for_room(self, reason: _NoRoom) -> bool:
         """Leave the disk to others until it has room, and say so. False: it is to end."""
         self.forget()
-        logger.warning("no copy of the group can be taken here: %s", reason)
-        self._tell(f"cannot take a copy of the group: {reason}")
+        logger.warning("no copy of the group can be taken here: %s", reason.why)
+        self._tell(f"cannot take a copy of the group: {reason.why}")
         while True:
             with suppress(KeyValueError):
-                self._refuse(self._needed, str(reason), reason.needs_bytes)
+                self._refuse(self._needed, reason.why, reason.needs_bytes)
             if self._pause(ROOM_SECONDS):
                 return False
             if not 0 <= self._free() < reason.needs_bytes:

@@ -29,7 +29,7 @@ from flin.bench import served
 from flin.bench.footprint import disk_use
 from flin.bench.memory import private_bytes
 from flin.bench.report import aligned
-from flin.cluster.joining import JoinError, ask
+from flin.cluster.joining import JoinError
 from flin.testing.cluster.machine import etcd_figures
 from flin.testing.cluster.nodes import NODES, Nodes
 
@@ -175,12 +175,10 @@ def _sample(nodes: Nodes, second: float, restarts: int) -> Sample:
 
 
 def _status(nodes: Nodes) -> Any:
-    words = nodes.machines[0].words
-    address = next(word.partition("=")[2] for word in words if word.startswith("-http="))
     try:
-        return json.loads(ask(address, "GET", "/cluster/status", b"", {}, None))
+        return bench_nodes.status_of(nodes)
     except (JoinError, OSError) as error:
-        raise EnduranceError(f"{address} does not tell how it is: {error}") from error
+        raise EnduranceError(f"the first node does not tell how the cluster is: {error}") from error
 
 
 def _writes(place: tuple[str, int]) -> int:

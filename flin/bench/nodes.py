@@ -202,11 +202,15 @@ def _served(groups: int, folder: Path) -> Iterator[Asked]:
         nodes.kill()
 
 
+def status_of(nodes: Nodes) -> Any:
+    """What the first node tells of the cluster. JoinError, OSError: it is busy, or away."""
+    address = next(word.partition("=")[2] for word in nodes.machines[0].words if word.startswith("-http="))
+    return json.loads(ask(address, "GET", "/cluster/status", b"", {}, None))
+
+
 def _is_spread(nodes: Nodes) -> bool:
-    words = nodes.machines[0].words
-    address = next(word.partition("=")[2] for word in words if word.startswith("-http="))
     try:
-        groups = json.loads(ask(address, "GET", "/cluster/status", b"", {}, None))["groups"]
+        groups = status_of(nodes)["groups"]
     except (JoinError, OSError):  # it is busy
         return False
     return all(each["leader"] == each["preferred"] for each in groups)

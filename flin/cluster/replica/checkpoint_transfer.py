@@ -230,9 +230,8 @@ class CheckpointTransfer:
             is_whole = all(self._take_file(offer, name) for name in _in_order(offer.files))
         except _DiskError as error:
             if error.args[0].errno in FULL:
-                needs_bytes = (
-                    size if 0 <= self._free() < size else 0
-                )  # else it is a quota: nobody sees when it has room
+                # If there is room, it is a quota that is full: nobody sees when that changes.
+                needs_bytes = size if 0 <= self._free() < size else 0
                 raise _NoRoom(f"its disk is full, and the copy takes {size >> 20} MiB", needs_bytes) from error
             raise
         if not is_whole:

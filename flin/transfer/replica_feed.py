@@ -23,8 +23,9 @@ from flin.transfer.link import READ_BYTES, SILENCE_SECONDS, Link, pack
 from flin.transfer.record import Item, Request
 
 LOOK_SECONDS: Final = 0.05
-"""How long keys are put away between two looks whether something has come: at 100 MB/s 5 MB wait in the source, which
-gives up a replica that lets 64 MB wait for a minute."""
+"""How long what is here is used between two looks for more: at 100 MB/s 5 MB wait in the source, which gives up a
+replica that lets 64 MB wait for a minute. And how long one look lasts at most: with a source that writes faster than
+this reads it would never end by itself."""
 
 WAIT_SECONDS: Final = 0.1
 """How soon a wish to end is noticed when nothing comes."""
@@ -67,7 +68,7 @@ class ReplicaFeed:
         self._id = b""
         self._received = 0  # the offset of the source's stream up to which it is here
         self._backlog: Final = Backlog()  # of which not all is used
-        self._told_at = monotonic()
+        self._told_at = self._looked_at = monotonic()
         self.offset = 0
         """Up to which it is used."""
         self.is_loaded = False
@@ -92,12 +93,10 @@ class ReplicaFeed:
 
     def _keys(self, data: bytes) -> Generator[Item, None, int]:
         """The database that requests begin in is the generator's value."""
-        looked_at = monotonic()
         for item in rdb_file.read(data, self._address, is_base=True):
             yield item
             now = monotonic()
-            if now - looked_at >= LOOK_SECONDS:
-                looked_at = now
+            if now - self._looked_at >= LOOK_SECONDS:
                 self._look(0)
                 if now - self._told_at >= TELL_SECONDS:
                     self._tell()  # a source gives up a replica that says nothing for a minute
@@ -112,7 +111,10 @@ class ReplicaFeed:
         in_transaction = False
         while (in_transaction and self._lost is None) or not self._is_over():  # half a transaction was not answered
             self._flush()
-            self._look(0 if self._backlog else WAIT_SECONDS)
+            if not self._backlog:
+                self._look(WAIT_SECONDS)
+            elif monotonic() - self._looked_at >= LOOK_SECONDS:
+                self._look(0)
             data = self._backlog.take(READ_BYTES)
             self.is_used_up = not data
             reader.feed(data)
@@ -164,14 +166,19 @@ class ReplicaFeed:
         """Put away what has come, waiting so long for something."""
         if self._lost is not None:
             self._return(self._lost, seconds)
-            return
+        else:
+            self._put_away(seconds)
+        self._looked_at = monotonic()
+
+    def _put_away(self, seconds: float) -> None:
         data, self._head = self._head, b""
         try:
             data = data or self._link.bytes_within(seconds)
+            until = monotonic() + LOOK_SECONDS
             while data:
                 self._backlog.put(data)
                 self._received += len(data)
-                data = self._link.bytes_within(0)
+                data = self._link.bytes_within(0) if monotonic() < until else b""
         except PeerError as error:
             self._lost, self._lost_at = error, monotonic()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.address import parse
+from flin.address import Address, parse
 from flin.engine.engine import store_of
 from flin.errors import ImportDataError, PeerError
 from flin.rdb import file as rdb
@@ -326,13 +326,19 @@ class FakeSource:
             while not self._closes and connection.recv(1 << 16):
                 pass
 
+    @property
+    def address(self) -> Address:
+        return parse(f"redis://127.0.0.1:{self.port}")
+
+    def join(self) -> None:
+        self._thread.join()
+
     def items(self, link: type[Link] = Link, settle: Callable[[], None] = lambda: None) -> list[object]:
-        address = parse(f"redis://127.0.0.1:{self.port}")
         with ExitStack() as stack:
-            stack.callback(self._thread.join)
+            stack.callback(self.join)
 
             def connect() -> Link:
-                return stack.enter_context(closing(link(address)))
+                return stack.enter_context(closing(link(self.address)))
 
             return list(ReplicaFeed(connect, lambda: False, lambda: None, settle, lambda: None).items())
 
@@ -397,6 +403,29 @@ def test_records_of_tls_that_are_not_whole() -> None:
     reply = b"+FULLRESYNC id 7\r\n$%d\r\n%b*1\r\n:5\r\n" % (len(_file()), _file())
     with pytest.raises(ImportDataError, match="offset 7: no request"):
         FakeSource(b"+OK\r\n", reply).items(_Stuttering)
+
+
+def test_a_source_that_writes_faster_than_this_reads() -> None:
+    """There is always more to put away; what has come is used nevertheless, and a wish to end is noticed."""
+    ping = pack([[b"PING"]])
+
+    class Flooding(Link):
+        floods = False
+
+        def bytes_within(self, seconds: float) -> bytes:
+            return ping if self.floods else super().bytes_within(seconds)
+
+    source = FakeSource(b"+OK\r\n", b"+FULLRESYNC id 7\r\n$%d\r\n%b" % (len(_file()), _file()))
+    with ExitStack() as stack:
+        stack.callback(source.join)
+        link = stack.enter_context(closing(Flooding(source.address)))
+
+        def flood() -> None:  # from the first look at requests on
+            link.floods = True
+
+        feed = ReplicaFeed(lambda: link, lambda: feed.offset > 7, flood, lambda: None, lambda: None)
+        assert [item.words for item in feed.items() if isinstance(item, Request)] == [[b"SELECT", b"0"]]
+    assert feed.offset > 7
 
 
 def test_a_source_that_asks_how_far_it_is() -> None:

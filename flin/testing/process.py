@@ -1,11 +1,12 @@
-"""Real processes, as /proc shows them (Linux): their children, and whether they live and work."""
+"""Real processes, as /proc shows them (Linux): their children, whether they live and work, and how they are stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
@@ -18,6 +19,9 @@ POLL_SECONDS: Final = 0.002
 
 IDLE_HELPER_THREADS: Final = 2
 """The one that reads its input and the one that watches the parent; each job has one more."""
+
+_CONTINUE: Final = 'read line; kill -s CONT "$@"'
+"""What a shell does that waits for the end of its input, which comes when its parent ends, however that comes."""
 
 
 class HangError(AssertionError):
@@ -60,6 +64,19 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Signal a process that this one has started, or a child of one; it may have ended by itself."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """SIGSTOP of these, the first one first, and SIGCONT at the end, even if this process is killed meanwhile: who is
+    stopped cannot notice that, and would stay for ever."""
+    command = ["/bin/sh", "-c", _CONTINUE, "sh", *map(str, pids)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ):  # at the end of the block its input ends, and it is waited for
+        for pid in pids:
+            kill(pid, signal.SIGSTOP)
+        yield
 
 
 def _fields(pid: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -483,11 +482,8 @@ SMALL: Final[tuple[Fault, ...]] = (
 
 
 def _stop(scene: Scene, pids: list[int]) -> None:
-    for pid in pids:
-        process.kill(pid, signal.SIGSTOP)
-    scene.pause(MAX_STOP_SECONDS)
-    for pid in pids:
-        process.kill(pid, signal.SIGCONT)
+    with process.stopped(pids):
+        scene.pause(MAX_STOP_SECONDS)
 
 
 def _of_etcd_leader(scene: Scene) -> Machine:

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import urllib.error
@@ -88,19 +87,13 @@ class Machine:
         """The process of its etcd."""
         return next((pid for pid in self.processes() if _program(pid) == "etcd"), None)
 
-    def signal(self, number: int) -> None:
-        """To all of its processes, the first one first: so nobody starts another meanwhile."""
-        for pid in self.processes():
-            process.kill(pid, number)
-
     def kill(self) -> None:
         """kill -9 of all, as a machine that loses its power."""
         pids = self.processes()
-        for pid in pids:
-            process.kill(pid, signal.SIGSTOP)
-        pids = [*dict.fromkeys([*pids, *self.processes()])]
-        for pid in pids:
-            process.kill(pid)
+        with process.stopped(pids):  # so nobody starts another meanwhile
+            pids = [*dict.fromkeys([*pids, *self.processes()])]
+            for pid in pids:
+                process.kill(pid)
         self._collect()
         wait_until(lambda: not any(map(process.is_alive, pids)), f"the processes of {self.name} end")
 

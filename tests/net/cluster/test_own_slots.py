@@ -50,3 +50,14 @@ def test_columns_of_one_layout(form: bytes) -> None:
     same = [key for key in keys if is_own(key)]
     assert HALF.leading([same, [*reversed(same)]]) == 0
     assert HALF.leading([same, same, same]) == len(same) > 0
+
+
+@pytest.mark.parametrize(("tag", "other", "is_own"), [(b"b", b"a", True), (b"a", b"b", False)])
+def test_columns_of_one_tag(tag: bytes, other: bytes, is_own: bool) -> None:
+    keys = [b"x{%b}%d" % (tag, number) for number in range(30)]
+    number = len(keys) if is_own else 0
+    assert HALF.leading([keys]) == HALF.leading([keys, keys[::-1]]) == number
+    for at in range(len(keys)):  # one key among them has another tag
+        column = [*keys[:at], b"x{%b}" % other, *keys[at + 1 :]]
+        assert HALF.leading([column]) == (at if is_own else int(at == 0))
+        assert HALF.leading([keys, column]) == (at if is_own else 0)

@@ -336,7 +336,7 @@ def _operations(
 ) -> tuple[list[Range], list[tuple[bytes, Entry]]]:
     """The range deletes and points of a good frame."""
     if kind == FRAME_END:
-        check_end(operations, chunk.path, offset)
+        check_end(operations, end, chunk.path, offset)
         return [], []
     if chunk.opener is not None:
         return chunk.opener.points(chunk.data, offset, end, kind, operations, None)

@@ -64,7 +64,7 @@ class Page(NamedTuple):
 class ServerSource:
     def __init__(self, link: Link, now_ms: int, match: bytes | None = None) -> None:
         """now_ms: this machine's clock, for expiries of servers before 7.0. match: only keys of this pattern, as SCAN
-        takes it."""
+        takes it. PeerError if the server refuses the database that its URL names."""
         self._link: Final = link
         self._match: Final = match
         told = _lines(link.ask(b"INFO"))
@@ -80,6 +80,7 @@ class ServerSource:
             keys = self.databases.get(link.address.database, 0)
             self.databases.clear()
             self.databases[link.address.database] = keys
+            self.select(link.address.database)  # refused now: nothing is begun yet
 
     @property
     def database(self) -> int:

@@ -226,6 +226,14 @@ def test_nobody_there(tmp_path: Path, capsys: Capture) -> None:
     assert code == 2
 
 
+def test_a_database_that_the_source_refuses_leaves_nothing(port: int, tmp_path: Path, capsys: Capture) -> None:
+    code, output, errors = run(capsys, "import", f"redis://127.0.0.1:{port}/77", tmp_path / "data")
+    assert (code, output) == (1, "")
+    assert "SELECT" in errors
+    assert "out of range" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_large_values_come_in_short_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:
     with ServerThread() as server, RawClient(server.port) as client:
         client.pipeline([[b"SET", b"large %d" % number, b"x" * 40_000] for number in range(150)])

@@ -11,6 +11,7 @@ from flin.engine.entry import KIND_DELETE, TOMBSTONE, Entry, Range
 from flin.engine.memtable import Memtable
 from flin.engine.wal.frames import (
     DELETE_BYTES,
+    END_BYTES,
     FRAME_BYTES,
     FRAME_END,
     FRAME_OPERATIONS,
@@ -110,7 +111,7 @@ def replay(
             payload = data[offset + FRAME_BYTES : frame_end]
             memtable.apply(*decode_payload(kind, payload, count, path, offset, large))
         else:
-            check_end(count, path, offset)
+            check_end(count, frame_end, path, offset)
     return Replay(
         valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.stop_reason
     )
@@ -136,14 +137,17 @@ def _apply_sealed(
     elif kind != FRAME_END:
         memtable.apply(*opener.points(data, offset, frame_end, kind, count, large))
     else:
-        check_end(count, path, offset)
+        check_end(count, frame_end, path, offset)
 
 
-def check_end(operations: int, path: str, offset: int) -> None:
-    """CorruptionError if an end counts operations: then it was a commit, which somebody hides. Ends are not sealed; if
-    it counts none, the next frame shows that numbers are missing."""
+def check_end(operations: int, frame_end: int, path: str, offset: int) -> None:
+    """CorruptionError if an end counts operations, or is of another length than ends are: then it was a commit, which
+    somebody hides. Ends are not sealed; of one as short as an end the next frame shows that numbers
+    are missing."""
     if operations:
         raise CorruptionError(path, offset, f"the end of a segment counts {operations} operations")
+    if frame_end - offset != END_BYTES:
+        raise CorruptionError(path, offset, f"the end of a segment takes {frame_end - offset} bytes, not {END_BYTES}")
 
 
 def _no_key(path: str) -> EncryptionError:

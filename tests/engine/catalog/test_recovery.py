@@ -18,10 +18,11 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.recovery import Recovery, recover
 from flin.engine.catalog.version import Version
+from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import wal_name
 from flin.engine.entry import TOMBSTONE
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES
-from flin.engine.wal.frames import HEADER_BYTES
+from flin.engine.wal.frames import FRAME_BYTES, FRAME_END, FRAME_REST, HEADER_BYTES, pack_crc
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from tests.engine.wal_segment import DATABASE_ID, HEADER, Segment
@@ -137,6 +138,17 @@ def test_a_chain() -> None:
 
 def test_without_an_end_frame_it_was_not_closed() -> None:
     assert not Wal(*chain(1)).recover().clean
+
+
+@pytest.mark.parametrize("payload", [1, 7, 9, 200])
+def test_an_end_frame_of_another_length_is_refused_at_once(payload: int) -> None:
+    """Behind a right checksum it passed for one: the open succeeded, and the flush failed, for good."""
+    segment = chain(1)[0]
+    fields = FRAME_REST.pack(payload, HEADER.salt, segment.position, segment.sequence, 0, 0, FRAME_END)
+    rest = fields + bytes(payload)
+    setup = Wal(segment)
+    setup.write(1, bytes(segment.data) + pack_crc(crc32(rest)) + rest)
+    assert f"takes {FRAME_BYTES + payload} bytes" in setup.refused().reason
 
 
 def test_segments_below_the_floor_are_in_tables() -> None:

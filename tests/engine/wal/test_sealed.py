@@ -220,15 +220,8 @@ def test_no_commit_becomes_an_end(hides_count: bool) -> None:
     count = 0 if hides_count else count
     wal_frames.FRAME_REST.pack_into(segment.data, at + 4, *fields, count, wal_frames.FRAME_END)
     segment.data[at : at + 4] = crc32(bytes(segment.data[at + 4 : stop])).to_bytes(4, "little")
-    memtable = Memtable()
-    if hides_count:  # then the number of the next commit is wrong: the WAL ends there, as at damage
-        done = wal_replay.replay(bytes(segment.data), HEADER, "w", memtable, end=len(segment.data), opener=opener())
-        assert done.stop_reason
-        assert done.end == stop
-        assert [*memtable.entries] == [b"a"]
-    else:
-        with pytest.raises(CorruptionError, match="counts 1 operations"):
-            replayed(segment.data)
+    with pytest.raises(CorruptionError, match="not 53" if hides_count else "counts 1 operations"):
+        replayed(segment.data)
 
 
 def test_a_large_value_in_another_place() -> None:

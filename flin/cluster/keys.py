@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any, ClassVar, Final, Self, TypeAlias, get_args, get_origin, get_type_hints
 
 from flin.cluster.etcd.key_value import Pair
@@ -30,10 +31,16 @@ from flin.errors import CorruptionError
 
 ROOT: Final = b"/flin/"
 
+MAX_PORT: Final = 65535
+
 MAX_GROUPS: Final = 64
 """Each group costs each etcd entries of its own: more groups mean smaller entries, and batching is everything."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NUMBER: Final = re.compile(rb"[0-9a-f]{16}")
+
+_TOO_LARGE: Final = 1 << 63
+"""No number of a value is as large: they go into fields of eight bytes."""
 
 Range: TypeAlias = tuple[bytes, bytes]
 """From a key to another, the last excluded, as `KeyValueStore.get` takes them."""
@@ -47,18 +54,36 @@ def check_name(name: str, what: str = "a node's id") -> str:
 
 
 def group_of(key: bytes) -> int:
-    """The group that a key of a leader, lease or replicas names."""
-    return int(key.rpartition(b"/")[2])
+    """The group that a key of a leader, lease or replicas names. CorruptionError if it is no such key: another program,
+    or a person, may have put it."""
+    digits = key.rpartition(b"/")[2]
+    if len(digits) != 2 or not digits.isdigit() or int(digits) >= MAX_GROUPS:
+        raise _no_key(key, "names no group")
+    return int(digits)
 
 
 def entry_number_of(key: bytes) -> int:
-    """The number of an entry, from its key."""
-    return int(key.rpartition(b"/")[2], 16)
+    """The number of an entry, from its key. CorruptionError as above."""
+    digits = key.rpartition(b"/")[2]
+    if _NUMBER.fullmatch(digits) is None:
+        raise _no_key(key, "names no entry")
+    return int(digits, 16)
 
 
 def name_of(key: bytes) -> str:
-    """The node that a key names at its end."""
-    return key.rpartition(b"/")[2].decode()
+    """The node that a key names at its end. CorruptionError as above."""
+    name = key.rpartition(b"/")[2].decode(errors="replace")
+    if not _is_name(name):
+        raise _no_key(key, "names no node")
+    return name
+
+
+def _no_key(key: bytes, why: str) -> CorruptionError:
+    return CorruptionError(f"etcd: {key.decode(errors='backslashreplace')}", 0, why)
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 class Keys:
@@ -129,6 +154,10 @@ class _Value:
 
     what: ClassVar[str]
 
+    def problem(self) -> str:
+        """Why it cannot be, though each member is of its type; empty: it can."""
+        return ""
+
     def encode(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
@@ -137,6 +166,8 @@ class _Value:
         """CorruptionError if it is no such value; place: named there."""
         try:
             content = json.loads(data)
+            if type(content) is not dict:
+                raise TypeError("no object")
             known = {name: _tuples(content[name]) for name in _types_of(cls) if name in content}
             made = cls(**known)
         except (ValueError, TypeError, RecursionError) as error:
@@ -144,12 +175,14 @@ class _Value:
         for name, value in known.items():
             if not _is(value, _types_of(cls)[name]):
                 raise CorruptionError(f"{place}: {cls.what}", 0, f"{data[:60]!r} is none: {name} is no such thing")
+        if problem := made.problem():
+            raise CorruptionError(f"{place}: {cls.what}", 0, f"{data[:60]!r} is none: {problem}")
         return made
 
     @classmethod
     def of(cls, pair: Pair) -> Self:
         """What a key says; CorruptionError, which names the key."""
-        return cls.decode(pair.value, f"etcd: {pair.key.decode(errors='replace')}")
+        return cls.decode(pair.value, f"etcd: {pair.key.decode(errors='backslashreplace')}")
 
 
 _types: dict[str, dict[str, Any]] = {}
@@ -167,7 +200,9 @@ def _types_of(kind: type[_Value]) -> dict[str, Any]:
 def _is(value: Any, wanted: Any) -> bool:
     """Whether a value is of a type: a plain one, or a tuple of those. A whole number is a float, too."""
     if get_origin(wanted) is not tuple:
-        return type(value) is wanted or (wanted is float and type(value) is int)
+        if type(value) is int:
+            return wanted in (int, float) and -1 <= value < _TOO_LARGE
+        return type(value) is wanted
     inner = get_args(wanted)
     if inner[-1] is Ellipsis:
         inner = inner[:1] * len(value) if isinstance(value, tuple) else inner
@@ -189,6 +224,9 @@ class ClusterValue(_Value):
     replicas: int
     """As many as there should be of each group, the leader among them."""
 
+    def problem(self) -> str:
+        return "" if 1 <= self.groups <= MAX_GROUPS and self.replicas >= 1 else "there are no such numbers"
+
 
 @dataclass(frozen=True, slots=True)
 class MembersValue(_Value):
@@ -209,6 +247,9 @@ class RoomValue(_Value):
     used_share: float = 0.0
     """How much of its quota etcd uses; 0: less than NOTICE_SHARE (log_bounds.py). Leaders slow their writers by it."""
 
+    def problem(self) -> str:
+        return "" if 0 <= self.used_share < inf else "it is no share"
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderValue(_Value):
@@ -220,6 +261,9 @@ class LeaderValue(_Value):
     node: str
     start: str
     """Names one process: a worker that is started again on the same node is another one."""
+
+    def problem(self) -> str:
+        return "" if _is_name(self.node) else "it names no node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +295,13 @@ class NodeValue(_Value):
     version: str = ""
     labels: tuple[tuple[str, str], ...] = ()
 
+    def problem(self) -> str:
+        """Its addresses go to clients, as parts of lines."""
+        addresses = self.host, self.http, self.etcd, self.raft
+        if not self.host or not all(each.isprintable() and " " not in each for each in addresses):
+            return "an address is none"
+        return "" if all(0 <= port <= MAX_PORT for _, *ports in self.ports for port in ports) else "a port is none"
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicasValue(_Value):
@@ -269,6 +320,10 @@ class ReplicasValue(_Value):
     """An operator has chosen its nodes: copies are not moved to be even."""
     chosen: str = ""
     """Whom an operator has told to lead (CLUSTER FAILOVER): it is preferred as long as it is there."""
+
+    def problem(self) -> str:
+        named = *self.nodes, *filter(None, (self.preferred, self.coming, self.going, self.chosen))
+        return "" if all(map(_is_name, named)) and len({*self.nodes}) == len(self.nodes) else "it names no nodes"
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -74,9 +74,13 @@ def leader_of(found: SlotMap, group: int) -> str:
     return found.leaders[group].node if group in found.leaders else ""
 
 
-def map_of(keys: Keys, pairs: Iterable[Pair]) -> SlotMap:
-    """What a `get` of `keys.map` has found. CorruptionError if a value is none."""
-    return changed(SlotMap(), keys, (Event(pair) for pair in pairs))
+def map_of(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> SlotMap:
+    """What a `get` of `keys.map` has found. CorruptionError if a value is none. groups: how many the cluster has, for
+    whoever knows."""
+    found = changed(SlotMap(), keys, (Event(pair) for pair in pairs))
+    if groups and found.groups not in (0, groups):
+        raise _other_groups(keys, groups, found.groups)
+    return found
 
 
 def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
@@ -86,27 +90,24 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
     revisions = dict(old.revisions)
     for pair, is_delete in events:
         key = pair.key
-        if is_delete:
-            revisions.pop(key, None)
-        else:
+        if not is_delete:
             revisions[key] = pair.mod_revision
-        try:
-            if key == keys.cluster:
-                cluster = None if is_delete else ClusterValue.of(pair)
-            elif key == keys.members:
-                members = MembersValue() if is_delete else MembersValue.of(pair)
-            elif key == keys.room:
-                room = RoomValue() if is_delete else RoomValue.of(pair)
-            elif _is_in(keys.nodes, key):
-                _set(nodes, name_of(key), None if is_delete else NodeValue.of(pair))
-            elif _is_in(keys.replica_sets, key):
-                _set(replicas, group_of(key), None if is_delete else ReplicasValue.of(pair))
-            elif _is_in(keys.leaders, key):
-                _set(leaders, group_of(key), None if is_delete else LeaderValue.of(pair))
-            elif _is_in(keys.refusals, key):
-                _set(refused, name_of(key), None if is_delete else RefusedValue.of(pair))
-        except (ValueError, UnicodeDecodeError) as error:  # of names; keys of a newer Flin are passed over
-            raise CorruptionError("etcd: a key of the map", 0, f"{key[:80]!r} is none") from error
+        elif revisions.pop(key, None) is None:
+            continue  # it was none of the map's
+        if key == keys.cluster:
+            cluster = None if is_delete else _cluster(keys, pair, old.groups)
+        elif key == keys.members:
+            members = MembersValue() if is_delete else MembersValue.of(pair)
+        elif key == keys.room:
+            room = RoomValue() if is_delete else RoomValue.of(pair)
+        elif _is_in(keys.nodes, key):
+            _set(nodes, name_of(key), None if is_delete else NodeValue.of(pair))
+        elif _is_in(keys.replica_sets, key):
+            _set(replicas, _group(pair, cluster), None if is_delete else ReplicasValue.of(pair))
+        elif _is_in(keys.leaders, key):
+            _set(leaders, _group(pair, cluster), None if is_delete else LeaderValue.of(pair))
+        elif _is_in(keys.refusals, key):
+            _set(refused, name_of(key), None if is_delete else RefusedValue.of(pair))
     return SlotMap(cluster, members, room, nodes, replicas, leaders, refused, revisions)
 
 
@@ -121,8 +122,29 @@ def _rank(found: SlotMap, name: str, own: str) -> tuple[bool, bool, str]:
     return name in found.members.learning, name != own, name
 
 
+def _cluster(keys: Keys, pair: Pair, groups: int) -> ClusterValue:
+    """groups: as many as were known before; 0: none were."""
+    found = ClusterValue.of(pair)
+    if groups not in (0, found.groups):
+        raise _other_groups(keys, groups, found.groups)
+    return found
+
+
+def _other_groups(keys: Keys, groups: int, told: int) -> CorruptionError:
+    return CorruptionError(f"etcd: {keys.cluster.decode()}", 0, f"the cluster has {groups} groups, and never {told}")
+
+
+def _group(pair: Pair, cluster: ClusterValue | None) -> int:
+    """The one that a key names. The cluster stands before all groups, in lists and in time."""
+    group = group_of(pair.key)
+    if cluster is not None and group >= cluster.groups:
+        raise CorruptionError(f"etcd: {pair.key.decode()}", 0, f"there are {cluster.groups} groups")
+    return group
+
+
 def _is_in(place: tuple[bytes, bytes], key: bytes) -> bool:
-    return place[0] <= key < place[1]
+    """Keys of a newer Flin are in none, and are passed over."""
+    return place[0] <= key < place[1] and b"/" not in key[len(place[0]) :]
 
 
 def _set(values: dict[Any, Any], name: Any, value: Any) -> None:

@@ -6,14 +6,24 @@ from collections import Counter
 
 import pytest
 
-from flin.cluster.etcd.key_value import Pair, Put
+from flin.cluster.etcd.key_value import Delete, Pair, Put
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
-from flin.cluster.keys import AliveValue, AppliedValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
+from flin.cluster.keys import (
+    AliveValue,
+    AppliedValue,
+    ClusterValue,
+    Keys,
+    LeaderValue,
+    MembersValue,
+    NodeValue,
+    ReplicasValue,
+)
 from flin.cluster.node.controller import AWAY_SECONDS, Controller
 from flin.cluster.node.node_directory import NodeRecord
-from flin.cluster.node.node_keys import begin, register
+from flin.cluster.node.node_keys import ClusterError, begin, register
 from flin.cluster.replica.lease import LEASE_SECONDS
 from flin.cluster.slot_map import LEAVING
+from flin.errors import CorruptionError
 
 KEYS = Keys("c1")
 LOST = 30
@@ -273,3 +283,46 @@ def test_a_damaged_sign_of_life_is_one() -> None:
     scene.controllers["n1"]._alive = (Pair(KEYS.alive("n9"), b"\xff{", 1, 1, 1),)
     scene.controllers["n1"]._act(scene.now)
     assert scene.led() == {"n1": 2, "n2": 2, "n3": 2}
+
+
+def test_a_cluster_is_not_begun_again_over_its_copies() -> None:
+    """Somebody has deleted what it says of itself. Whoever began it wrote anew that it alone has copies."""
+    scene = Scene()
+    for name in "abc":
+        scene.add(name)
+    scene.pass_seconds(5, *"abc")
+    before = list(scene.store.get(*KEYS.replica_sets, timeout=1).pairs)
+    scene.store.txn((), (Delete(KEYS.cluster),), timeout=1)
+    record, value = NodeRecord("a", "c1", 6, 3), NodeValue("h", ())
+    begin(scene.store, KEYS, record, value)
+    assert list(scene.store.get(*KEYS.replica_sets, timeout=1).pairs) == before
+    with pytest.raises(ClusterError, match="there is no cluster c1"):
+        register(scene.store, KEYS, record, value, is_new=False)
+
+
+def test_a_node_puts_anew_what_somebody_has_changed_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.add("a")
+    scene.store.txn((), (Put(KEYS.node("a"), b"{"),), timeout=1)
+    value = NodeValue("h", ((0, 7000, 0),))
+    register(scene.store, KEYS, NodeRecord("a", "c1", 6, 3), value, is_new=False)
+    assert NodeValue.of(scene.store.get(KEYS.node("a"), timeout=1).pairs[0]) == value
+    assert "etcd: /flin/c1/map/nodes/a" in caplog.text
+
+
+def test_another_number_of_groups_moves_nothing() -> None:
+    scene = Scene()
+    scene.add("a")
+    controller = Controller(scene.values.client(), KEYS, "a", "s", clock=lambda: scene.now, groups=6)
+    controller.step()
+    for groups in (5, 7):
+        scene.store.txn((), (Put(KEYS.cluster, ClusterValue(groups, 3).encode()),), timeout=1)
+        with pytest.raises(CorruptionError):
+            controller.step()
+        assert controller.map.groups == 6
+    for count in range(9):  # who is there is seen all the same
+        scene.now += 1
+        scene.store.txn((), (Put(KEYS.alive("a"), AliveValue(count, "s").encode()),), timeout=1)
+        with pytest.raises(CorruptionError):
+            controller.step()
+    assert controller.away() == []

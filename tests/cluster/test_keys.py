@@ -106,6 +106,42 @@ def test_a_value_of_another_type_is_refused_by_its_key(kind: type[LeaderValue], 
     assert RoomValue.decode(b'{"used_share":1}') == RoomValue(1.0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (ClusterValue, b'{"groups":0,"replicas":3}'),
+        (ClusterValue, b'{"groups":1000000000,"replicas":3}'),
+        (ClusterValue, b'{"groups":6,"replicas":0}'),
+        (RoomValue, b"[]"),
+        (RoomValue, b'{"used_share":NaN}'),
+        (RoomValue, b'{"used_share":-1}'),
+        (LeaderValue, b'{"epoch":9223372036854775808,"node":"a","start":"s"}'),
+        (LeaderValue, b'{"epoch":-7,"node":"a","start":"s"}'),
+        (LeaderValue, rb'{"epoch":1,"node":"\ud800","start":"s"}'),
+        (ReplicasValue, b'{"nodes":["a","a"]}'),
+        (ReplicasValue, b'{"nodes":["a"],"coming":"a/b"}'),
+        (ReplicasValue, rb'{"nodes":["\ud800"]}'),
+        (NodeValue, b'{"host":"","ports":[]}'),
+        (NodeValue, rb'{"host":"h\r\n+OK","ports":[]}'),
+        (NodeValue, b'{"host":"h","ports":[[0,65536,0]]}'),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(kind: type[LeaderValue], data: bytes) -> None:
+    """Each ended a replica, or a node, or would have."""
+    with pytest.raises(CorruptionError):
+        kind.decode(data)
+
+
+@pytest.mark.parametrize("end", [b"", b"-1", b"+1", b"1", b"1_", b" 1", b"64", b"a", b"\xff", b"0000000000000ag0"])
+def test_keys_that_no_flin_has_put(end: bytes) -> None:
+    for part in (group_of, entry_number_of):
+        with pytest.raises(CorruptionError, match=r"^etcd: /flin/main/map/x/"):
+            part(b"/flin/main/map/x/" + end)
+    if not end[:1].isalnum():
+        with pytest.raises(CorruptionError, match="names no node"):
+            name_of(b"/flin/main/alive/" + end)
+
+
 def test_names_cannot_leave_their_place() -> None:
     assert check_name("node-1.a_B") == "node-1.a_B"
     for name in ("", "a/b", ".", "..", "-x", "a b", "ä", "a" * 65, "a\n"):

@@ -14,9 +14,9 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from flin.cluster.etcd.key_value import Put
+from flin.cluster.etcd.key_value import Delete, Put
 from flin.cluster.etcd.memory_key_value import Fate
-from flin.cluster.keys import ReplicasValue
+from flin.cluster.keys import RefusedValue, ReplicasValue
 from flin.cluster.log.follower import index_in_tables
 from flin.cluster.log.log_bounds import FlushRule
 from flin.cluster.log.replicated_log import RETRY_SECONDS, ReplicatedLog
@@ -199,7 +199,11 @@ def test_a_leader_without_room_gives_its_place_to_one_that_has_some(
 
 def test_damaged_values_in_etcd_end_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Somebody has written over a key: it is named, nothing is done by it, and all goes on once it is as it was."""
-    damages = b"\xff{", b'{"epoch":"7","node":3,"nodes":[1],"index":[],"count":""}'
+    damages = (
+        b"\xff{",
+        b'{"epoch":"7","node":3,"nodes":[1],"index":[],"count":""}',
+        rb'{"epoch":7,"node":"\ud800","start":"s","nodes":["\ud800"],"index":-9,"count":1}',
+    )
 
     async def damage(group: Group, key: bytes, *, is_told: bool) -> None:
         old = group.store.get(key, timeout=1).pairs[0].value
@@ -213,6 +217,12 @@ def test_damaged_values_in_etcd_end_nobody(tmp_path: Path, caplog: pytest.LogCap
     async def scene(group: Group) -> None:
         leading, keys = await group.leader(), group.keys
         other = next(each for each in group.members if each is not leading)
+        stray = Put(keys.applied_in(GROUP)[0] + b"\xff", b"{}")  # a key that no node has
+        group.store.txn((), (stray,), timeout=1)
+        for _ in range(3):
+            await damage(group, keys.lease(GROUP), is_told=False)
+            await asyncio.sleep(takeover.LOOK_SECONDS)
+            assert await leading.client.set("k", "v")
         for key in (keys.applied(GROUP, other.name), keys.lease(GROUP)):  # they are put again and again
             await damage(group, key, is_told=False)
             assert await leading.client.set("k", key)
@@ -226,6 +236,23 @@ def test_damaged_values_in_etcd_end_nobody(tmp_path: Path, caplog: pytest.LogCap
         await group.equal()
         assert await leading.running == ANEW
         assert not [each for each in group.members if each is not leading and each.running.done()]
+
+    run(scene, tmp_path)
+
+
+def test_what_comes_with_a_damaged_value_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A watch tells it once: with the damaged value it was thrown away."""
+
+    async def scene(group: Group) -> None:
+        keys = group.keys
+        await group.leader()
+        puts = Put(keys.node("d"), b"{"), Put(keys.refused("d"), RefusedValue(GROUP, "full", 7).encode())
+        group.store.txn((), puts, timeout=1)
+        while not all("d" in each.replica.view.map.refused for each in group.members):
+            await asyncio.sleep(0.02)
+        assert f"etcd: {keys.node('d').decode()}: node" in caplog.text
+        group.store.txn((), (Delete(keys.node("d")),), timeout=1)
+        assert not [each for each in group.members if each.running.done()]
 
     run(scene, tmp_path)
 

@@ -56,6 +56,26 @@ def test_events_change_it() -> None:
     every = [Event(pair(each.key), is_delete=True) for each in PAIRS]
     assert changed(found, KEYS, every) == SlotMap()
     assert changed(found, KEYS, [Event(pair(KEYS.map[0] + b"later/x", b"of a newer Flin"))]).nodes == found.nodes
+    assert changed(found, KEYS, [Event(pair(KEYS.node("n1") + b"/n2", b"likewise"))]).nodes == found.nodes
+
+
+def test_keys_of_groups_that_are_not_there_are_refused_till_they_go() -> None:
+    """They made a node end: it was to have a process for the group."""
+    found = map_of(KEYS, PAIRS)
+    for key, value in ((KEYS.replicas(2), ReplicasValue(("n1",))), (KEYS.leader(2), LeaderValue(1, "n1", "a"))):
+        with pytest.raises(CorruptionError, match=f"^etcd: {key.decode()}: .*there are 2 groups"):
+            map_of(KEYS, [*PAIRS, pair(key, value.encode())])
+        assert changed(found, KEYS, [Event(pair(key), is_delete=True)]) == found
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_number_of_groups_never_changes(groups: int) -> None:
+    found = map_of(KEYS, PAIRS, 2)
+    other = pair(KEYS.cluster, ClusterValue(groups, 3).encode())
+    with pytest.raises(CorruptionError, match="2 groups, and never"):
+        changed(found, KEYS, [Event(other)])
+    with pytest.raises(CorruptionError):
+        map_of(KEYS, [other, *PAIRS[1:]], 2)
 
 
 @pytest.mark.parametrize(

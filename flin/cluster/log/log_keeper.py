@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flin.cluster.etcd.key_value import Get, KeyValueStore, Put, Unavailable
-from flin.cluster.keys import AppliedValue, Keys, LeaseValue, RoomValue, entry_number_of, group_of
+from flin.cluster.keys import AppliedValue, Keys, LeaseValue, RoomValue, entry_number_of, group_of, name_of
 from flin.cluster.log.log_bounds import (
     ALARM_SHARE,
     NOTICE_SHARE,
@@ -165,8 +165,8 @@ class LogKeeper:
         found = map_of(keys, mapped.pairs)
         indexes: dict[int, dict[str, int]] = {}
         for pair in applied.pairs:
-            place, _, node = pair.key.rpartition(b"/")
-            indexes.setdefault(group_of(place), {})[node.decode()] = AppliedValue.of(pair).index
+            group = group_of(pair.key.rpartition(b"/")[0])
+            indexes.setdefault(group, {})[name_of(pair.key)] = AppliedValue.of(pair).index
         newest = {group_of(pair.key): LeaseValue.of(pair).index - 1 for pair in leases.pairs}
         firsts = self._store.txn(
             (), [Get(*keys.log(group), 1, keys_only=True) for group in range(found.groups)], timeout=TIMEOUT_SECONDS

@@ -79,9 +79,10 @@ class Controller:
         membership: Membership | None = None,
         clock: Clock = boot_seconds,
         replace_seconds: float = REPLACE_SECONDS,
+        groups: int = 0,
     ) -> None:
         """membership: None where etcd is not Flin's. replace_seconds: how long a node is away before others get what
-        it had."""
+        it had. groups: how many the cluster has; 0: as many as it says."""
         self._store = store
         self._keys = keys
         self._node = node
@@ -92,6 +93,7 @@ class Controller:
         self._presence = Presence()
         self._readiness = Readiness()
         self._replace_seconds = replace_seconds
+        self._groups = groups
         self._alive: Sequence[Pair] = ()
         self._refused: dict[str, tuple[int, float]] = {}  # the revision of each refusal, and since when it is known
         self._revision = 0  # of `controller`, while it is this one's
@@ -115,8 +117,10 @@ class Controller:
         reads = (Get(*keys.map), Get(*keys.alive_nodes), Get(keys.controller))
         mapped, alive, holder = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
         now = self._clock()
-        self.map = map_of(keys, mapped.pairs)
-        self._presence.note(alive.pairs, self.map.nodes, now)
+        try:
+            self.map = map_of(keys, mapped.pairs, self._groups)
+        finally:  # who is there is seen, whatever somebody has done to the map
+            self._presence.note(alive.pairs, self.map.nodes, now)
         self._alive = alive.pairs
         for name in self.map.refused:
             revision = self.map.revisions[keys.refused(name)]

@@ -99,9 +99,9 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
         if not record.is_joining and (is_new or etcd.is_own):  # it may have ended before it had done so
             waited(partial(begin, store, keys, record, node), "etcd" if is_new else "a majority of the cluster's etcd")
         waited(partial(register, store, keys, record, node, is_new=is_new), "a majority of the cluster's etcd")
-        start = secrets.token_hex(NAME_BYTES)
+        start, lost = secrets.token_hex(NAME_BYTES), options.replace_after
         membership = OwnMembership(etcd.maintenance, record, store, keys) if etcd.is_own else None
-        controller = Controller(store, keys, record.node, start, membership, replace_seconds=options.replace_after)
+        controller = Controller(store, keys, record.node, start, membership, replace_seconds=lost, groups=record.groups)
         keeper = LogKeeper(
             store,
             etcd.maintenance,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from flin.cluster.etcd.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Operation, Put
+from flin.cluster.etcd.key_value import Delete, Get, KeyValueError, KeyValueStore, ModRevision, Operation, Pair, Put
 from flin.cluster.keys import AliveValue, ClusterValue, Keys, NodeValue
 from flin.cluster.node.node_directory import NodeRecord
 from flin.cluster.node.placement import placed, standing
@@ -31,14 +31,16 @@ class ClusterError(FlinError):
 
 
 def begin(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeValue) -> bool:
-    """Make the cluster with this node alone, all in one transaction; True. Idempotent. Raises KeyValueError."""
+    """Make the cluster with this node alone, all in one transaction; True. Idempotent: nothing is done if it is there,
+    or was (somebody has deleted what it says of itself, and others have copies). Raises KeyValueError."""
     replicas = placed(record.groups, record.replicas, standing([record.node]), {})
     puts: list[Operation] = [
         Put(keys.cluster, ClusterValue(record.groups, record.replicas).encode()),
         Put(keys.node(record.node), node.encode()),
         *(Put(keys.replicas(group), value.encode()) for group, value in replicas.items()),
     ]
-    store.txn([ModRevision(keys.cluster, 0)], puts, timeout=TIMEOUT_SECONDS)
+    absent = [ModRevision(keys.cluster, 0), ModRevision(keys.node(record.node), 0)]
+    store.txn(absent, puts, timeout=TIMEOUT_SECONDS)
     return True
 
 
@@ -56,7 +58,7 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
         )
     revision = 0
     if there.pairs:
-        old = NodeValue.of(there.pairs[0])
+        old = _written(there.pairs[0], node)
         if replace(old, labels=node.labels, version=node.version) != replace(node, labels=node.labels):
             logger.warning(
                 "this node was at %s %s before, and is at %s %s now", old.host, old.ports, node.host, node.ports
@@ -70,6 +72,15 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
     if not store.txn([ModRevision(key, revision)], puts, timeout=TIMEOUT_SECONDS).succeeded:
         raise ClusterError(f"another process says that it is {record.node}, too: each node needs an id of its own")
     return True
+
+
+def _written(pair: Pair, node: NodeValue) -> NodeValue:
+    """What this node has said of itself; if somebody has changed that so that it is no value, it is put anew."""
+    try:
+        return NodeValue.of(pair)
+    except CorruptionError as error:
+        logger.warning("%s: it is put anew. If this node was leaving, say so again", error)
+        return node
 
 
 def waited(act: Callable[[], Result], what: str) -> Result:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from flin.admin.source import BAD, BUSY, AskError, Source
 from flin.cluster.etcd.etcd_maintenance import EtcdMaintenance
@@ -33,6 +33,7 @@ from flin.cluster.node.node_link import PATH as MESSAGES_PATH
 from flin.cluster.node.own_etcd import NodeEtcd, OwnMembership
 from flin.cluster.replica.checkpoint_transfer import COPY_PATH
 from flin.cluster.slot_map import LEAVING, SlotMap, is_leaving, map_of
+from flin.errors import CorruptionError
 from flin.net.cluster.role import forming
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ LEAVE_SECONDS: Final = 20.0
 """For a node to give away what it leads and has, within one request."""
 
 POLL_SECONDS: Final = 0.5
+
+DAMAGED: Final = "Somebody has changed it in etcd: put it back as it was, or delete it if Flin has not put it"
+
+P = ParamSpec("P")
 
 MAX_ATTEMPTS: Final = 20
 """With pauses 10 s: etcd lets nobody go until it has seen the others for 5 s."""
@@ -84,12 +89,12 @@ class NodePage:
     def extension(self, secret: bytes) -> Extension:
         from flin.admin.endpoints import Extension
 
-        reading = {f"{PREFIX}status": self.status}
+        reading = {f"{PREFIX}status": _naming_damage(self.status)}
         acting = {
-            PATH: self.join,
-            f"{PREFIX}leave": self.leave,
-            f"{PREFIX}move": self.move,
-            f"{PREFIX}cancel": self.cancel,
+            PATH: _naming_damage(self.join),
+            f"{PREFIX}leave": _naming_damage(self.leave),
+            f"{PREFIX}move": _naming_damage(self.move),
+            f"{PREFIX}cancel": _naming_damage(self.cancel),
             f"{PREFIX}replica": self.replica,
             COPY_PATH: self._giver.answer,
         }
@@ -133,7 +138,7 @@ class NodePage:
     def _leave(self, node: str) -> dict[str, Any]:
         """Each step may be done again. In a thread."""
         key = self._keys.node(node)
-        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        found = self._map()
         if node not in found.nodes:
             names = " ".join(sorted(found.nodes))
             if self._membership is not None and self._membership.remove(node):  # it had begun to join
@@ -160,7 +165,7 @@ class NodePage:
         """What a node that leaves still has, when there is nothing or the time is over."""
         deadline = time.monotonic() + LEAVE_SECONDS
         while True:
-            found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+            found = self._map()
             led = [group for group, value in found.leaders.items() if value.node == node]
             held = [group for group, value in found.replicas.items() if node in value.hosts]
             if not (led or held) or time.monotonic() >= deadline:
@@ -188,7 +193,7 @@ class NodePage:
             raise AskError(f"it may not be done: ask again. {error}") from error
 
     def _move(self, group: int, giver: str, taker: str) -> dict[str, Any]:
-        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        found = self._map()
         away = self._controller.away()
         able = [name for name, node in found.nodes.items() if name not in away and not is_leaving(node)]
         value = begun(found.replicas, group, giver, taker, able)
@@ -196,10 +201,14 @@ class NodePage:
         return {"group": group, "from": giver, "to": taker}
 
     def _cancel(self, group: int) -> dict[str, Any]:
-        found = map_of(self._keys, self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs)
+        found = self._map()
         value = cancelled(found.replicas, group)
         self._put_replicas(found, group, value)
         return {"group": group, "nodes": list(value.nodes)}
+
+    def _map(self) -> SlotMap:
+        pairs = self._store.get(*self._keys.map, timeout=TIMEOUT_SECONDS).pairs
+        return map_of(self._keys, pairs, self._record.groups)
 
     def _put_replicas(self, found: SlotMap, group: int, value: ReplicasValue, *rests_on: bytes) -> None:
         """ValueError if it is not as it was found any more."""
@@ -219,7 +228,7 @@ class NodePage:
         keys = self._keys
         reads = (Get(*keys.map), Get(*keys.leases), Get(*keys.all_applied))
         mapped, leases, applied = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
-        found = map_of(keys, mapped.pairs)
+        found = map_of(keys, mapped.pairs, self._record.groups)
         away = self._controller.away()
         next_index = {group_of(pair.key): LeaseValue.of(pair).index for pair in leases.pairs}
         in_tables = {pair.key: AppliedValue.of(pair) for pair in applied.pairs}
@@ -266,6 +275,18 @@ class NodePage:
             except KeyValueError as error:
                 told.append({"node": name, "error": str(error)})
         return told
+
+
+def _naming_damage(act: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[Any]]:
+    """What is read of etcd may have been changed by somebody else."""
+
+    async def answered(*asked: P.args, **named: P.kwargs) -> Any:
+        try:
+            return await act(*asked, **named)
+        except CorruptionError as error:
+            raise AskError(f"{error}. {DAMAGED}") from error
+
+    return answered
 
 
 def _again(act: Callable[[], object]) -> None:

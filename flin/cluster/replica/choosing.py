@@ -12,6 +12,7 @@ from typing import Final
 
 from flin.cluster.etcd.key_value import KeyValueError, KeyValueStore, ModRevision, Put
 from flin.cluster.keys import Keys, ReplicasValue
+from flin.errors import CorruptionError
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def choose_leader(store: KeyValueStore, keys: Keys, group: int, node: str) -> bo
     """Write down that this node is to lead; whether that was done. It waits for etcd."""
     try:
         is_chosen = any(_is_written(store, keys.replicas(group), node) for _ in range(TRIES))
-    except KeyValueError as error:
+    except (KeyValueError, CorruptionError) as error:
         logger.warning("CLUSTER FAILOVER changes nothing: %s", error)
         return False
     if is_chosen:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from flin.cluster.etcd.key_value import Compacted, KeyValueError, KeyValueStore, Unavailable, Watch, WatchBatch
+from flin.cluster.etcd.key_value import Compacted, Event, KeyValueError, KeyValueStore, Unavailable, Watch, WatchBatch
 from flin.cluster.keys import Keys, LeaderValue, ReplicasValue
 from flin.cluster.slot_map import SlotMap, changed, endpoints_of, map_of, topology_of
 from flin.cluster.workers.assignment import ReplicaPlace
@@ -55,7 +55,7 @@ class MapView:
 
     def begin(self) -> bool:
         """List and watch; once the cluster is there, the topology is. False: `give_up` or `end` was called meanwhile.
-        CorruptionError if the map is none."""
+        CorruptionError if the map is none, and none was read before."""
         is_told = False
         while not self._has_ended.is_set():
             try:
@@ -64,6 +64,12 @@ class MapView:
             except Unavailable as error:  # for as long as no majority is there: told once
                 if not is_told:
                     logger.warning("the map of the cluster cannot be read yet: %s", error)
+                is_told = True
+            except CorruptionError as error:
+                if self._watch is None:
+                    raise
+                if not is_told:
+                    logger.error("the map of the cluster is as it was before: %s", error)
                 is_told = True
             self._has_ended.wait(RETRY_SECONDS)
         return False
@@ -98,7 +104,7 @@ class MapView:
     def _list(self) -> bool:
         found = self._store.get(*self._keys.map, timeout=LIST_SECONDS)
         with self._lock:
-            self._set(map_of(self._keys, found.pairs))
+            self._set(map_of(self._keys, found.pairs, self._place.groups))
             if self.map.cluster is None:
                 return False
         self._watch = self._store.watch(*self._keys.map, found.revision + 1, self._receive)
@@ -107,17 +113,27 @@ class MapView:
     def _receive(self, told: WatchBatch | KeyValueError) -> None:
         if isinstance(told, WatchBatch):
             own = self._own_values
-            try:
-                with self._lock:
-                    self._set(changed(self._told, self._keys, told.events))
-            except (CorruptionError, ValueError) as error:  # what is known goes on to be told
-                logger.error("a change of the cluster's map is not understood: %s", error)
+            with self._lock:
+                self._change(told.events)
             if self._own_values != own:
                 self._on_leader()
             return
         if not isinstance(told, Compacted):
             logger.error("the map of the cluster is watched no more: %s", told)
         threading.Thread(target=self.begin, name="map", daemon=True).start()
+
+    def _change(self, events: Iterable[Event]) -> None:
+        """One by one: what came with one that is damaged never comes again. What is known goes on to be told."""
+        found = self._told
+        for event in events:
+            try:
+                found = changed(found, self._keys, (event,))
+            except CorruptionError as error:
+                logger.error("a change of the cluster's map is not understood: %s", error)
+        try:
+            self._set(found)
+        except ValueError as error:
+            logger.error("a change of the cluster's map is not understood: %s", error)
 
     @property
     def _own_values(self) -> tuple[LeaderValue | None, ReplicasValue | None]:

@@ -128,11 +128,11 @@ class Peers:
             if known is None or known[0] != pair.mod_revision:
                 self._changed[pair.key] = pair.mod_revision, -inf if known is None else now
         self._alive = {name_of(pair.key): pair.key for pair in alive}
-        self._there = {name_of(pair.key): pair.key for pair in applied}
-        self.applied = {}
+        self._there, self.applied = {}, {}
         for pair in applied:
             with suppress(CorruptionError):  # to a leader it is as if it were not there; whoever moves copies says it
-                self.applied[name_of(pair.key)] = AppliedValue.of(pair)
+                name = name_of(pair.key)
+                self._there[name], self.applied[name] = pair.key, AppliedValue.of(pair)
         for name, value in self.applied.items():
             if name not in self._starts or self._starts[name][0] != value.start:
                 self._starts[name] = value.start, now

@@ -55,6 +55,7 @@ def engine_statistics(
             "jobs": done.compactions,
             "trivial_moves": done.trivial_moves,
             "discarded": done.discarded,
+            "starved": done.starved,
             "cpu_seconds": done.compaction_seconds,
             "bytes_written": done.compacted_bytes,
             "collected_bytes": done.collected_bytes,

@@ -13,6 +13,7 @@ class BackgroundStatistics:
     compactions: int = 0
     trivial_moves: int = 0
     discarded: int = 0  # compactions whose work was thrown away
+    starved: int = 0  # compactions that hardly got a processor, and began anew as urgent
     failures: int = 0
     last_failure: str = ""
     flush_seconds: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Condition, RLock, Thread, current_thread, get_ident
 from time import monotonic, sleep
@@ -31,7 +32,7 @@ from flin.engine.background.fences import parted
 from flin.engine.background.flush_lane import ABOVE_BOTTOM_LEVEL, FlushLane
 from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.idle import REASON, Quiet, pick_idle
-from flin.engine.background.job import CompactionJob, CountJob, JobCancelled, JobResult
+from flin.engine.background.job import CompactionJob, CountJob, JobCancelled, JobResult, JobStarved
 from flin.engine.background.job_edit import install_result, log_retry
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.maintenance import Maintenance
@@ -362,7 +363,15 @@ class Compactor:
         )
         del state  # else no file of its whole version would be removed until the job has ended
         began = monotonic()
-        result = self._run(job, compaction.reason == REASON)
+        idle = compaction.reason == REASON
+        try:
+            result = self._run(job, idle)
+        except JobStarved:
+            done.starved += 1
+            if idle:
+                raise
+            job = replace(job, urgent=True)
+            result = self._run(job, False)
         outputs = result.tables.get(compaction.shard, ())
         install_result(
             store,

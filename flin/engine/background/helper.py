@@ -16,9 +16,9 @@ flush behind which another generation waits, or that a caller waits for, has no 
 will wait for it next. Any other has the time that a generation takes to fill, which is many times its own: it has nice
 10 and rests between slices of a millisecond (slices.py). At nice 5, with two other busy processes on two cores, the
 kernel leaves an urgent compaction about a quarter of a core; alone it has all it wants. Other compactions are
-SCHED_IDLE: they stop whenever another process has work, which halves the p99 of reads at the same time, and become
-urgent once a shard has more runs than it should. Linux sets this per thread; elsewhere
-all jobs get nice 2.
+SCHED_IDLE: they stop whenever another process has work, which halves the p99 of reads at the same time. They are
+urgent once a shard has more runs than it should, and begin anew as urgent if processors hardly ever idle (patience.py).
+Linux sets this per thread; elsewhere all jobs get nice 2.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_wire import Message
+from flin.engine.background.patience import Patience
 from flin.engine.disk.descriptor import STANDARD_ERROR, above_standard
 from flin.engine.disk.fs import FileSystem, OsFileSystem
 from flin.engine.thread_start import start_thread
@@ -104,10 +105,10 @@ class Helper:
             os._exit(1)
 
     def _answer(self, job_id: int, handle: JobHandle, fs: FileSystem) -> None:
-        lower_priority(handle.job)
+        patience = Patience() if lower_priority(handle.job) else None
         answer: Message
         try:
-            result = self._gate.run(fs, handle)
+            result = self._gate.run(fs, handle, patience)
             answer = {"type": "result", "id": job_id, "result": job_wire.encode_result(result)}
         except Exception as error:  # the outermost frame of a worker: the parent gets it
             answer = {"type": "error", "id": job_id, "error": job_wire.encode_error(error, traceback.format_exc())}
@@ -175,9 +176,9 @@ def _nice_of(job: Job) -> int:
     return NICE_COUNT if isinstance(job, CountJob) and job.urgent else NICE_COMPACTION
 
 
-def lower_priority(job: Job) -> None:
+def lower_priority(job: Job) -> bool:
     """Lower the priority of this thread, which will run the job; elsewhere than on Linux, where threads have none, that
-    of the process, once.
+    of the process, once. Returns whether the thread runs only while processors idle.
 
     Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":
@@ -185,5 +186,7 @@ def lower_priority(job: Job) -> None:
         if isinstance(job, CompactionJob) and not job.urgent:
             with suppress(PermissionError):  # a container's filter may refuse the call; then nice must do
                 os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+                return True
     elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_PROCESS:
         os.setpriority(os.PRIO_PROCESS, 0, NICE_PROCESS)
+    return False

@@ -19,6 +19,10 @@ class JobCancelled(Exception):  # not an error: its caller asked for it
     """Raised by a checkpoint to end the job, which removes its files."""
 
 
+class JobStarved(JobCancelled):
+    """Raised by a checkpoint of a job that runs while processors idle, and gets hardly any (patience.py)."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlushJob:
     """Whole generations of the WAL, oldest first, into one level 0 file with a section per shard."""

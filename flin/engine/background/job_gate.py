@@ -9,11 +9,13 @@ urgent one waited for it, both would stand still on a busy machine.
 from __future__ import annotations
 
 from threading import Condition, Event, Lock
+from time import monotonic
 from typing import Final, TypeAlias
 
-from flin.engine.background.job import CountJob, FlushJob, Job, JobCancelled, JobResult
+from flin.engine.background.job import CountJob, FlushJob, Job, JobCancelled, JobResult, JobStarved
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import run_job
+from flin.engine.background.patience import Patience
 from flin.engine.background.slices import Slices
 from flin.engine.disk.fs import FileSystem
 from flin.engine.reentry import holds_lock
@@ -34,8 +36,8 @@ class JobGate:
         self._entered = 0
 
     @holds_lock
-    def run(self, fs: FileSystem, handle: JobHandle) -> JobResult:
-        """Run the handle's job in this thread."""
+    def run(self, fs: FileSystem, handle: JobHandle, patience: Patience | None = None) -> JobResult:
+        """Run the handle's job in this thread. JobStarved if its patience is over."""
         work = _work_of(handle.job)
         with self._changed:
             self._entered += 1
@@ -44,7 +46,7 @@ class JobGate:
             self._first = min(self._running)
         slices = Slices() if _has_time(handle.job) else None
         try:
-            return run_job(fs, handle.job, lambda: self._pass(rank, handle, slices), handle.note_progress)
+            return run_job(fs, handle.job, lambda: self._pass(rank, handle, slices, patience), handle.note_progress)
         finally:
             with self._changed:
                 self._running.remove(rank)
@@ -58,12 +60,17 @@ class JobGate:
             self._changed.notify_all()
 
     @holds_lock
-    def _pass(self, rank: _Rank, handle: JobHandle, slices: Slices | None) -> None:
+    def _pass(self, rank: _Rank, handle: JobHandle, slices: Slices | None, patience: Patience | None) -> None:
         if rank[1] and self._first < rank:
+            began = monotonic()
             with self._changed:
                 self._changed.wait_for(lambda: self._first >= rank or handle.is_unwanted)
+            if patience is not None:
+                patience.note_wait(monotonic() - began)
         if handle.is_unwanted:
             raise JobCancelled
+        if patience is not None and patience.is_over():
+            raise JobStarved
         if slices is not None:
             slices.maybe_rest()
 

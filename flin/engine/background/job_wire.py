@@ -32,6 +32,7 @@ from flin.engine.background.job import (
     Job,
     JobCancelled,
     JobResult,
+    JobStarved,
     JobStatistics,
 )
 from flin.engine.catalog.version import Run, ShardRuns, ValueFile
@@ -44,7 +45,7 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 6
+PROTOCOL: Final = 7
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -236,6 +237,8 @@ def encode_error(error: BaseException, traceback: str) -> list[Any]:
     if isinstance(error, StorageError):
         cause = str(error).removeprefix(f"cannot {error.operation} {error.path}: ")
         return ["storage", error.operation, error.path, cause, error.errno]
+    if isinstance(error, JobStarved):
+        return ["starved"]
     if isinstance(error, JobCancelled):
         return ["cancelled"]
     return ["failed", traceback]
@@ -253,6 +256,8 @@ def decode_error(body: object) -> Exception:
             return refused
         case ["cancelled"]:
             return JobCancelled()
+        case ["starved"]:
+            return JobStarved()
         case ["failed", str(traceback)]:
             return JobFailedError(traceback)
     raise WireError("not an error")

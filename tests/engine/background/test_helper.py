@@ -143,7 +143,8 @@ def test_only_compactions_that_nothing_waits_for_wait_for_an_idle_processor(tree
         seen = []
 
         def work() -> None:
-            lower_priority(job)
+            idles = lower_priority(job)
+            assert idles == (os.sched_getscheduler(get_native_id()) == os.SCHED_IDLE)
             seen.append((os.sched_getscheduler(get_native_id()), os.getpriority(os.PRIO_PROCESS, get_native_id())))
 
         thread = Thread(target=work)

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.background import job_wire
-from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
+from flin.engine.background.job import (
+    CompactionJob,
+    CountJob,
+    FlushJob,
+    Job,
+    JobCancelled,
+    JobResult,
+    JobStarved,
+    JobStatistics,
+)
 from flin.engine.background.job_wire import (
     WireError,
     decode_error,
@@ -115,7 +124,8 @@ def test_errors_come_back_as_they_were(error: Exception, attributes: dict[str, o
 
 
 def test_other_errors_come_back_with_their_traceback() -> None:
-    assert isinstance(decode_error(encode_error(JobCancelled(), "")), JobCancelled)
+    for error in (JobCancelled(), JobStarved()):
+        assert type(decode_error(encode_error(error, ""))) is type(error)
     failed = decode_error(encode_error(KeyError("x"), "Traceback: KeyError"))
     assert isinstance(failed, JobFailedError)
     assert str(failed) == "Traceback: KeyError"

@@ -310,6 +310,18 @@ def test_a_node_puts_anew_what_somebody_has_changed_of_it(caplog: pytest.LogCapt
     assert "etcd: /flin/c1/map/nodes/a" in caplog.text
 
 
+@pytest.mark.parametrize("end", [b"\xff", b"", b"a b"])
+def test_keys_that_no_node_has_put_stop_no_controller(end: bytes) -> None:
+    scene = Scene()
+    scene.add("a")
+    scene.add("b")
+    scene.store.txn((), (Put(KEYS.alive_nodes[0] + end, b"{"),), timeout=1)
+    scene.pass_seconds(20, *"ab")
+    controller = scene.controllers["a"]
+    assert controller.away() == []
+    assert {name for value in controller.map.replicas.values() for name in value.nodes} == {*"ab"}
+
+
 def test_another_number_of_groups_moves_nothing() -> None:
     scene = Scene()
     scene.add("a")

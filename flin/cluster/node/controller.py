@@ -238,9 +238,9 @@ def _free_bytes(alive: Iterable[Pair]) -> dict[str, int]:
     """How much room each node says that it has. What nobody understands says nothing."""
     free: dict[str, int] = {}
     for pair in alive:
-        name = name_of(pair.key)
-        free[name] = -1
         with suppress(CorruptionError):
+            name = name_of(pair.key)
+            free[name] = -1
             free[name] = AliveValue.of(pair).free_bytes
     return free
 

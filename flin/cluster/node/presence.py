@@ -7,6 +7,7 @@ looks: a key that is merely there may be of one that died long ago.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -14,6 +15,7 @@ from flin.cluster.etcd.key_value import Pair
 from flin.cluster.keys import AppliedValue, Keys, group_of, name_of
 from flin.cluster.replica.takeover import THERE_SECONDS
 from flin.cluster.slot_map import SlotMap
+from flin.errors import CorruptionError
 
 
 @dataclass(slots=True)
@@ -24,7 +26,10 @@ class Presence:
 
     def note(self, pairs: tuple[Pair, ...], names: Mapping[str, object], now: float) -> None:
         """What was read at `now`. One that is seen for the first time counts from then on."""
-        revisions = dict.fromkeys(names, 0) | {name_of(pair.key): pair.mod_revision for pair in pairs}
+        revisions = dict.fromkeys(names, 0)
+        for pair in pairs:
+            with suppress(CorruptionError):  # a key that no node has put
+                revisions[name_of(pair.key)] = pair.mod_revision
         for name, revision in revisions.items():
             if name not in self._seen or self._seen[name][0] != revision:
                 self._seen[name] = revision, now

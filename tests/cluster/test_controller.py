@@ -296,8 +296,11 @@ def test_a_cluster_is_not_begun_again_over_its_copies() -> None:
     record, value = NodeRecord("a", "c1", 6, 3), NodeValue("h", ())
     begin(scene.store, KEYS, record, value)
     assert list(scene.store.get(*KEYS.replica_sets, timeout=1).pairs) == before
-    with pytest.raises(ClusterError, match="there is no cluster c1"):
+    with pytest.raises(ClusterError, match="there is no cluster c1") as raised:
         register(scene.store, KEYS, record, value, is_new=False)
+    told = str(raised.value).rpartition(" ")[2]
+    scene.store.txn((), (Put(KEYS.cluster, told.encode()),), timeout=1)
+    assert register(scene.store, KEYS, record, value, is_new=False)
 
 
 def test_a_node_puts_anew_what_somebody_has_changed_of_it(caplog: pytest.LogCaptureFixture) -> None:

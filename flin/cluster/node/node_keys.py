@@ -51,7 +51,11 @@ def register(store: KeyValueStore, keys: Keys, record: NodeRecord, node: NodeVal
     reads = Get(key), Get(keys.cluster), Get(keys.joining_node(record.node))
     there, cluster, joining = store.txn((), reads, timeout=TIMEOUT_SECONDS).found
     if not cluster.pairs:
-        raise ClusterError(f"there is no cluster {record.cluster} in this etcd: --etcd or --raft names another one")
+        wanted = ClusterValue(record.groups, record.replicas).encode().decode()
+        raise ClusterError(
+            f"there is no cluster {record.cluster} in this etcd: --etcd or --raft names another one. If somebody has "
+            f"deleted {keys.cluster.decode()} there, put {wanted}"
+        )
     if not there.pairs and not is_new and not joining.pairs:  # one that joins may have ended before it came here
         raise ClusterError(
             f"{record.node} has left the cluster: remove its directory, and give --join if it is to join again"

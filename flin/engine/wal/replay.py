@@ -142,8 +142,7 @@ def _apply_sealed(
 
 def check_end(operations: int, frame_end: int, path: str, offset: int) -> None:
     """CorruptionError if an end counts operations, or is of another length than ends are: then it was a commit, which
-    somebody hides. Ends are not sealed; of one as short as an end the next frame shows that numbers
-    are missing."""
+    somebody hides. Ends are not sealed; of one as short as an end the next frame shows that numbers are missing."""
     if operations:
         raise CorruptionError(path, offset, f"the end of a segment counts {operations} operations")
     if frame_end - offset != END_BYTES:

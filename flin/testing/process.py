@@ -28,12 +28,14 @@ class HangError(AssertionError):
     """Something that must happen by itself did not happen."""
 
 
-def wait_until(happened: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    happened: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, poll_seconds: float = POLL_SECONDS
+) -> None:
     deadline = monotonic() + seconds
     while not happened():
         if monotonic() > deadline:
             raise HangError(f"not within {seconds:g} s: {what}")
-        sleep(POLL_SECONDS)
+        sleep(poll_seconds)
 
 
 def state_of(pid: int) -> str:

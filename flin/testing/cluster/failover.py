@@ -41,8 +41,8 @@ from flin.testing.process import HangError
 OBJECTS: Final = 18
 """Under load at once: of six groups three each."""
 
-CALLS_BEFORE: Final = 150
-CALLS_AFTER: Final = 150
+CALLS_OF_GROUP: Final = 25
+"""So many before a fault, and after it, on average: then the load is in full swing."""
 
 READ_TRIES: Final = 50
 """A read at the end may come amid an election that nobody waits for."""
@@ -81,13 +81,14 @@ class Run:
         load = Load(self.nodes.addresses, objects)
         scene = Scene(self.nodes, random.Random(seed))
         bystanders = Bystanders(objects, self.nodes.places, self.nodes.groups)
+        calls = CALLS_OF_GROUP * self.nodes.groups
         load.start()
         bystanders.start()
         try:
-            load.goes_on(CALLS_BEFORE)
+            load.goes_on(calls)
             fault(scene)
             self.nodes.wait_until_led()
-            load.goes_on(CALLS_AFTER)
+            load.goes_on(calls)
         finally:
             bystanders.stop()
             load.stop()

@@ -13,7 +13,7 @@ from typing import Final
 
 from flin.testing import process
 from flin.testing.cluster.machine import Machine, etcd_delete, etcd_figures, etcd_put
-from flin.testing.cluster.nodes import NODES, Nodes, Replica, key_of
+from flin.testing.cluster.nodes import NODES, Nodes, Replica, key_of, until_told
 from flin.testing.cluster.wall_clock import WallClock
 from flin.testing.process import PATIENCE_SECONDS, HangError, wait_until
 
@@ -58,7 +58,7 @@ class Scene:
 
     def leader(self, group: int) -> Replica:
         """Waits until there is one."""
-        wait_until(lambda: self.nodes.leader(group) is not None, f"group {group} is led")
+        until_told(lambda: self.nodes.leader(group) is not None, f"group {group} is led")
         found = self.nodes.leader(group)
         return self.leader(group) if found is None else found
 
@@ -100,9 +100,9 @@ def kill_leader_that_came_back(scene: Scene) -> None:
     group = scene.group()
     first = scene.leader(group)
     process.kill(scene.leader_pid(group))
-    wait_until(lambda: scene.leader(group) != first, f"group {group} has another leader")
+    until_told(lambda: scene.leader(group) != first, f"group {group} has another leader")
     with suppress(HangError):  # it was not the preferred one
-        wait_until(lambda: scene.leader(group) == first, f"group {group} has come back", RETURN_SECONDS)
+        until_told(lambda: scene.leader(group) == first, f"group {group} has come back", RETURN_SECONDS)
     scene.pause(2)
     process.kill(scene.leader_pid(group))
 
@@ -179,13 +179,13 @@ def end_machine(scene: Scene) -> None:
 def fail_over(scene: Scene) -> None:
     """CLUSTER FAILOVER to a replica that follows, as an operator sends it."""
     group = scene.group()
-    wait_until(lambda: scene.nodes.followers(group), f"group {group} has followers")
+    until_told(lambda: scene.nodes.followers(group), f"group {group} has followers")
     _lead(scene, scene.chance.choice(scene.nodes.followers(group)))
 
 
 def _lead(scene: Scene, chosen: Replica) -> None:
-    wait_until(lambda: _is_begun(scene, chosen), f"{chosen} is told to lead")
-    wait_until(lambda: scene.leader(chosen.group).place == chosen.place, f"{chosen} leads")
+    until_told(lambda: _is_begun(scene, chosen), f"{chosen} is told to lead")
+    until_told(lambda: scene.leader(chosen.group).place == chosen.place, f"{chosen} leads")
 
 
 def _is_begun(scene: Scene, chosen: Replica) -> bool:
@@ -392,11 +392,11 @@ def fill_disk_of_leader(scene: Scene) -> None:
     """The disk of a node is full for a while, and all groups that it leads are led by others then."""
     disk, machine, group = scene.nodes.disk, scene.nodes.machines[-1], scene.group()
     assert disk is not None
-    wait_until(lambda: _replica_on(scene, machine, group), f"{machine.name} has a replica")
+    until_told(lambda: _replica_on(scene, machine, group), f"{machine.name} has a replica")
     if (replica := _replica_on(scene, machine, group)) is not None and not replica.leads:
         _lead(scene, replica)
     disk.leave(KEPT_BYTES)
-    wait_until(lambda: not _leads(scene, machine), f"{machine.name} has given its groups away")
+    until_told(lambda: not _leads(scene, machine), f"{machine.name} has given its groups away")
     disk.empty()
 
 
@@ -487,5 +487,5 @@ def _stop(scene: Scene, pids: list[int]) -> None:
 
 
 def _of_etcd_leader(scene: Scene) -> Machine:
-    wait_until(lambda: scene.nodes.etcd_leader() is not None, "etcd has a leader")
+    until_told(lambda: scene.nodes.etcd_leader() is not None, "etcd has a leader")
     return scene.nodes.etcd_leader() or _of_etcd_leader(scene)

@@ -43,6 +43,9 @@ class Cost:
     all: float
     """Their helpers, too, and the supervisor."""
 
+    def over(self, count: float) -> Cost:
+        return Cost(self.loop / count, self.all / count)
+
 
 def speedup(one: Cost, worker: Cost, cores: int, hottest_share: float) -> float:
     """The rate of workers, divided by that of one server, on a machine with so many cores.

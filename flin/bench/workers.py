@@ -2,14 +2,16 @@
 follows for a machine with eight cores (cores.py).
 
 Both are up all the time and asked in turn, in short slices, one port after the other: as many processes run beside a
-worker as beside the server. (Two workers and two load generators on two cores measure the scheduler.) redis-benchmark
-sends pipelines of SETs and GETs, whose keys have a tag of the worker's slots; the server gets the same. Its own
-`--cluster` will not do for a comparison: it gives all requests of a pipeline one slot, so they ask for the same few
-keys again and again. All processes count: workers, their helpers, the supervisor.
+worker as beside the server, and both find the processor's cache as cold. (Two workers and two load generators on two
+cores measure the scheduler.) redis-benchmark sends pipelines of SETs and GETs, whose keys have a tag of the worker's
+slots; the server gets the same. Its own `--cluster` will not do for a comparison: it gives all requests of a pipeline
+one slot, so they ask for the same few keys again and again. All processes count: workers, their helpers, the
+supervisor. What they take while nobody asks does not: the slower the machine, the more of it fell to each request.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 import time
@@ -23,7 +25,7 @@ from flin.bench import served
 from flin.bench.cli_client import ask
 from flin.bench.comparison import OURS, Finding, Result
 from flin.bench.cores import Cost, speedup, zipfian_share
-from flin.bench.processes import cpu_seconds_of_each
+from flin.bench.processes import cpu_seconds_of_each, wait_until_quiet
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess, free_port, is_free
 from flin.cluster.workers.groups import slots_of
@@ -45,6 +47,12 @@ ZIPFIAN_KEYS: Final = 100_000
 IDLE_SECONDS: Final = 0.2
 """After each slice: flushes go on beside the next one otherwise."""
 
+WARM_UPS: Final = 3
+"""Slices before those that are measured: helpers start when a generation is a quarter full, after 260,000 SETs."""
+
+LOOK_SECONDS: Final = 2.0
+"""For what the processes take while nobody asks: their timers fire ten times a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -64,7 +72,27 @@ class Settings:
         return len(TESTS) * self.rounds
 
     def seconds(self) -> float:
-        return 15 + self.steps() * (IDLE_SECONDS + 2 * self.requests / 150_000)
+        slices = self.steps() + WARM_UPS * len(TESTS)
+        return 25 + slices * (IDLE_SECONDS + 2 * self.requests / 200_000)
+
+
+NOTHING: Final = Cost(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Seconds of processor time so far, at a moment."""
+
+    loops: float
+    others: float
+    moment: float
+
+    def since(self, before: Reading, idle: Cost) -> Cost:
+        """What was used since then. idle: what of each second does not count."""
+        seconds = self.moment - before.moment
+        loops = max(self.loops - before.loops - idle.loop * seconds, 0.0)
+        others = max(self.others - before.others - (idle.all - idle.loop) * seconds, 0.0)
+        return Cost(loops, loops + others)
 
 
 class Asked:
@@ -75,10 +103,28 @@ class Asked:
         self._server = server
         self._loops = {_pid(port) for port in ports}
 
-    def used(self) -> Cost:
-        """Seconds, of the loops and of all."""
+    def read(self) -> Reading:
         each = cpu_seconds_of_each(self._server.pid)
-        return Cost(sum(each[loop] for loop in self._loops), sum(each.values()))
+        loops = sum(each[loop][0] for loop in self._loops)
+        return Reading(loops, sum(map(sum, each.values())) - loops, time.monotonic())
+
+    def settled(self) -> Reading:
+        """Once flushes and merges are done."""
+        wait_until_quiet(self._server.pid, served.SETTLE_SECONDS, self._has_flushed, looks_wanted=served.SETTLED_LOOKS)
+        return self.read()
+
+    def _has_flushed(self) -> bool:
+        """On a busy machine helpers that wait for a processor look idle."""
+        memtables = [json.loads(ask(port, "FLIN.STATS"))["memtables"] for port in {*self.ports}]
+        return not any(each["sealed_generations"] for each in memtables)
+
+    def ask(self, number: int, test: str, settings: Settings) -> None:
+        """Its share of a slice, of one port."""
+        command = _command(self.ports, number, test, settings)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=served.PROGRAM_TIMEOUT_SECONDS, check=False
+        )
+        served.parse(done.stdout)
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
@@ -109,50 +155,54 @@ def _conclude(finding: Finding, costs: dict[str, dict[str, list[Cost]]]) -> None
             for cost in measured:
                 finding.add(name, {f"{test}, µs": cost.all, f"{test}, µs of loops": cost.loop})
         ratio, modelled = f"{test}: of one server's µs", f"{test}: {CORES} cores, keys alike, times one server"
+        of_loops = f"{test}: of one server's µs of loops"
         for one, worker in zip(of[OURS], of[TOGETHER], strict=True):
-            finding.add(OURS, {ratio: worker.all / one.all, modelled: speedup(one, worker, CORES, 1 / CORES)})
+            finding.add(OURS, {of_loops: worker.loop / one.loop, ratio: worker.all / one.all})
+            finding.add(OURS, {modelled: speedup(one, worker, CORES, 1 / CORES)})
             finding.add(OURS, {f"{test}: {CORES} cores, zipfian keys": speedup(one, worker, CORES, share)})
+        finding.at_most(of_loops, MAX_RATIO)
         finding.at_most(ratio, MAX_RATIO)
         finding.at_least(modelled, MIN_SPEEDUP)
     finding.add(OURS, {f"share of zipfian requests of the busiest of {CORES}": share})
 
 
 def _measured(asked: dict[str, Asked], test: str, settings: Settings, progress: Progress) -> dict[str, list[Cost]]:
-    """The cost of a request, slice by slice: of what is used from the beginning of a slice to the next one of the same
-    server, since helpers flush later what a slice has written."""
-    used: dict[str, list[Cost]] = {name: [] for name in asked}
-    for number in range(settings.rounds + 1):  # the first one warms up
-        for name, one in sorted(asked.items(), reverse=number % 2 == 1):
-            used[name].append(one.used())
-            _ask_all(one.ports, test, settings)
-        time.sleep(IDLE_SECONDS)
-        if number:
-            progress.step(f"{test}, slice {number}")
+    """The cost of a request, slice by slice. Of loops it is what is used from the beginning of a slice to the next one
+    of the same server; of all others the mean, until they are idle: there is one flush in some ten slices."""
+    for number in range(WARM_UPS):
+        _ask_all(asked, test, settings, number)
+    for one in asked.values():
+        one.settled()
+    began = {name: one.read() for name, one in asked.items()}
+    time.sleep(LOOK_SECONDS)
+    idle = {name: one.read().since(began[name], NOTHING).over(LOOK_SECONDS) for name, one in asked.items()}
+    slices: dict[str, list[Reading]] = {name: [] for name in asked}
+    for number in range(settings.rounds):
+        for name, reading in _ask_all(asked, test, settings, number).items():
+            slices[name].append(reading)
+        progress.step(f"{test}, slice {number + 1}")
+    costs: dict[str, list[Cost]] = {}
     for name, one in asked.items():
-        used[name].append(one.used())
-    per_request = 1e6 / settings.requests
-    return {
-        name: [
-            Cost((after.loop - before.loop) * per_request, (after.all - before.all) * per_request)
-            for before, after in pairwise(readings[1:])
-        ]
-        for name, readings in used.items()
-    }
+        readings = [*slices[name], one.read()]
+        whole = one.settled().since(readings[0], idle[name]).over(settings.requests * settings.rounds / 1e6)
+        each = [after.since(before, idle[name]).over(settings.requests / 1e6) for before, after in pairwise(readings)]
+        costs[name] = [Cost(cost.loop, cost.loop + whole.all - whole.loop) for cost in each]
+    return costs
+
+
+def _ask_all(asked: dict[str, Asked], test: str, settings: Settings, number: int) -> dict[str, Reading]:
+    """A slice of each, in shares that take turns. Returns what was used before."""
+    before = {name: one.read() for name, one in asked.items()}
+    for share in range(WORKERS):
+        for _, one in sorted(asked.items(), reverse=number % 2 == 1):
+            one.ask(share, test, settings)
+    time.sleep(IDLE_SECONDS)
+    return before
 
 
 def _pid(port: int) -> int:
     lines = ask(port, "INFO", "server").split()
     return int(next(line for line in lines if line.startswith("process_id:")).partition(":")[2])
-
-
-def _ask_all(ports: list[int], test: str, settings: Settings) -> None:
-    """Each port gets its share, one after the other."""
-    for number in range(len(ports)):
-        command = _command(ports, number, test, settings)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=served.PROGRAM_TIMEOUT_SECONDS, check=False
-        )
-        served.parse(done.stdout)
 
 
 def _command(ports: list[int], number: int, test: str, settings: Settings) -> list[str]:

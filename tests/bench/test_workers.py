@@ -28,8 +28,9 @@ def test_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_tool("redis-benchmark")
     needs_tool("redis-cli")
     monkeypatch.setattr(workers, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(workers, "WARM_UPS", 1)
     monkeypatch.setattr(workers, "ZIPFIAN_KEYS", 1000)
-    settings = workers.Settings(requests=100_000, rounds=1)  # fewer may take less than a tick of the clock
+    settings = workers.Settings(requests=50_000, rounds=1)
     progress = Progress()
     progress.begin("workers", settings.steps(), settings.seconds())
     (finding,) = workers.compare(settings, str(tmp_path), progress)
@@ -41,5 +42,5 @@ def test_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert whole is not None
             assert loops is not None
             assert 0 < loops <= whole + 1e-9
-    assert len(finding.goals) == 2 * len(workers.TESTS)
+    assert len(finding.goals) == 3 * len(workers.TESTS)
     assert progress.done == settings.steps()

@@ -15,6 +15,10 @@ PATIENCE_SECONDS: Final = 10.0
 LEAST_SHARE: Final = 0.1
 """The share of a core that is worth waiting for. The work is lost when it begins anew: at most this share."""
 
+QUEUED_SHARE: Final = 0.5
+"""The share of the time that it was ready to run and had no processor. One that waits for a slow disk uses as little,
+and would read and write all of it once more."""
+
 
 class Patience:
     """Whether a job should begin anew, as urgent. In its thread."""
@@ -22,6 +26,7 @@ class Patience:
     def __init__(self) -> None:
         self._began = monotonic()
         self._used = thread_time()
+        self._queued = queued_seconds()
         self._waited = 0.0
 
     def note_wait(self, seconds: float) -> None:
@@ -30,4 +35,16 @@ class Patience:
 
     def is_over(self) -> bool:
         seconds = monotonic() - self._began - self._waited
-        return seconds >= PATIENCE_SECONDS and thread_time() - self._used < LEAST_SHARE * seconds
+        if seconds < PATIENCE_SECONDS or thread_time() - self._used >= LEAST_SHARE * seconds:
+            return False
+        return queued_seconds() - self._queued >= QUEUED_SHARE * seconds
+
+
+def queued_seconds() -> float:
+    """How long this thread has been ready to run and did not, as Linux counts it (run_delay of sched-stats); 0 where
+    nobody does."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):  # a kernel without it has one line of zeros, or no such file
+        return 0.0

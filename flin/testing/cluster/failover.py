@@ -181,6 +181,8 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     if options.only:
         faults = tuple(fault for fault in faults if fault.__name__ in options.only.split(","))
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all processes are ended
+    if options.directory:
+        Path(options.directory).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="flin-failover-", dir=options.directory))
     episodes: list[Episode] = []
     try:

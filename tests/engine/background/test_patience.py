@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread, get_native_id
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -15,23 +20,25 @@ from flin.engine.background.job import CompactionJob, JobStarved
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.merging import compact
-from flin.engine.background.patience import LEAST_SHARE, PATIENCE_SECONDS, Patience
+from flin.engine.background.patience import LEAST_SHARE, PATIENCE_SECONDS, Patience, queued_seconds
 from flin.engine.disk.fs import FileSystem, OsFileSystem
 from flin.testing import SimulatedDisk
 from tests.engine.shard_tree import Tree
 
 
 class Clocks:
-    """The time on the wall, and of the processor in this thread."""
+    """The time on the wall, of the processor in this thread, and of this thread in its queue."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wall, self.used = 100.0, 7.0
+        self.wall, self.used, self.queued = 100.0, 7.0, 3.0
         monkeypatch.setattr(patience, "monotonic", lambda: self.wall)
         monkeypatch.setattr(patience, "thread_time", lambda: self.used)
+        monkeypatch.setattr(patience, "queued_seconds", lambda: self.queued)
 
-    def go(self, seconds: float, share: float) -> None:
+    def go(self, seconds: float, share: float, *, queued: bool = True) -> None:
         self.wall += seconds
         self.used += share * seconds
+        self.queued += (1 - share) * seconds * queued
 
 
 @pytest.fixture
@@ -59,6 +66,40 @@ def test_waiting_for_a_smaller_job_is_no_lack_of_processors(clocks: Clocks) -> N
     job.note_wait(5 * PATIENCE_SECONDS)
     clocks.go(2 * PATIENCE_SECONDS, 1.1 * LEAST_SHARE)
     assert not job.is_over()
+
+
+def test_waiting_for_a_disk_is_none_either(clocks: Clocks) -> None:
+    job = Patience()
+    clocks.go(9 * PATIENCE_SECONDS, 0, queued=False)
+    clocks.go(5 * PATIENCE_SECONDS, 0)
+    assert not job.is_over()
+    clocks.go(5 * PATIENCE_SECONDS, 0)
+    assert job.is_over()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody counts it")
+def test_how_long_a_thread_was_in_the_queue() -> None:
+    """Two threads that want the same processor: one of them waits."""
+    seen: list[float] = []
+    one = min(os.sched_getaffinity(0))
+    code = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code, str(one)], stdout=subprocess.PIPE) as rival:
+        assert rival.stdout is not None
+        rival.stdout.readline()
+
+        def work() -> None:
+            os.sched_setaffinity(get_native_id(), {one})
+            before = queued_seconds()
+            until = thread_time() + 0.1
+            while thread_time() < until:
+                pass
+            seen.append(queued_seconds() - before)
+
+        thread = Thread(target=work)
+        thread.start()
+        thread.join()
+        rival.kill()
+    assert seen[0] > 0.01
 
 
 @pytest.mark.parametrize("share", [0.5 * LEAST_SHARE, 2 * LEAST_SHARE])

@@ -44,7 +44,7 @@ from flin.cluster.node.succession import Succession
 from flin.cluster.replica.choosing import choose_leader
 from flin.cluster.replica.lease import Lease
 from flin.cluster.replica.takeover import Myself, Place
-from flin.cluster.slot_map import changed, client_id, endpoints_of, map_of, topology_of
+from flin.cluster.slot_map import SlotMap, changed, client_id, endpoints_of, map_of, topology_of
 from flin.errors import CorruptionError, FencedError, FormatVersionError, StorageError
 from fuzz.byte_source import ByteSource
 
@@ -118,8 +118,12 @@ def _cluster(source: ByteSource) -> None:
             pairs[key] = value
     store = MemoryKeyValues().client()
     store.txn((), [Put(key, value) for key, value in pairs.items()], timeout=1)
+    before = {pair.key: pair.mod_revision for pair in store.get(*KEYS.map, timeout=1).pairs}
     with suppress(CorruptionError):
         read(store)
+    for pair in store.get(*KEYS.map, timeout=1).pairs:
+        if before.get(pair.key) != pair.mod_revision:
+            changed(SlotMap(), KEYS, (Event(pair),))
     store.txn((), [Delete(key) for key in pairs], timeout=1)
     store.txn((), [Put(key, value) for key, value in GOOD.items()], timeout=1)
     read(store)
@@ -172,17 +176,18 @@ class _Maintenance:
 
 
 def _step(store: KeyValueStore) -> None:
+    """Until nodes that nobody sees are lost. Two show themselves, and so do their copies and that which is to come."""
     now = 100.0
-
-    def later() -> float:
-        nonlocal now
-        now += 10
-        return now
-
-    controller = Controller(store, KEYS, "a", "1", clock=later, replace_seconds=1.0, groups=GROUPS)
-    for _ in range(3):
+    controller = Controller(store, KEYS, "a", "1", clock=lambda: now, replace_seconds=12.0, groups=GROUPS)
+    signs = [KEYS.alive("a"), KEYS.alive("b")]
+    copies = [KEYS.applied(group, name) for group in range(GROUPS) for name in "abc"]
+    for count in range(20):
         controller.step()
         assert controller.map.groups in (0, GROUPS)
+        now += 1
+        shown = [Put(key, AliveValue(count, "1", 1 << 40).encode()) for key in signs]
+        shown += [Put(key, AppliedValue(count, "1", True).encode()) for key in copies]
+        store.txn((), shown, timeout=1)
 
 
 def _keep(store: KeyValueStore) -> None:

@@ -39,6 +39,9 @@ MAX_GROUPS: Final = 64
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NUMBER: Final = re.compile(rb"[0-9a-f]{16}")
 
+_FLAT: Final = ([b"alive"], [b"joining"])
+"""Where nodes' keys lie directly below the cluster's; others lie below `map/` or below a group of `applied/`."""
+
 _TOO_LARGE: Final = 1 << 63
 """No number of a value is as large: they go into fields of eight bytes."""
 
@@ -72,8 +75,9 @@ def entry_number_of(key: bytes) -> int:
 
 def name_of(key: bytes) -> str:
     """The node that a key names at its end. CorruptionError as above."""
-    name = key.rpartition(b"/")[2].decode(errors="replace")
-    if not _is_name(name):
+    *place, last = key.split(b"/")
+    name = last.decode(errors="replace")
+    if not _is_name(name) or len(place) != (4 if place[3:4] in _FLAT else 5):
         raise _no_key(key, "names no node")
     return name
 
@@ -323,7 +327,7 @@ class ReplicasValue(_Value):
 
     def problem(self) -> str:
         named = *self.nodes, *filter(None, (self.preferred, self.coming, self.going, self.chosen))
-        return "" if all(map(_is_name, named)) and len({*self.nodes}) == len(self.nodes) else "it names no nodes"
+        return "" if all(map(_is_name, named)) else "it names no nodes"
 
     @property
     def hosts(self) -> tuple[str, ...]:

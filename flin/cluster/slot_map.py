@@ -77,14 +77,11 @@ def leader_of(found: SlotMap, group: int) -> str:
 def map_of(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> SlotMap:
     """What a `get` of `keys.map` has found. CorruptionError if a value is none. groups: how many the cluster has, for
     whoever knows."""
-    found = changed(SlotMap(), keys, (Event(pair) for pair in pairs))
-    if groups and found.groups not in (0, groups):
-        raise _other_groups(keys, groups, found.groups)
-    return found
+    return changed(SlotMap(), keys, (Event(pair) for pair in pairs), groups)
 
 
-def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
-    """The map after these events of a watch of `keys.map`. CorruptionError if a value is none."""
+def changed(old: SlotMap, keys: Keys, events: Iterable[Event], groups: int = 0) -> SlotMap:
+    """The map after these events of a watch of `keys.map`. CorruptionError if a value is none. groups: as above."""
     cluster, members, room = old.cluster, old.members, old.room
     nodes, replicas, leaders, refused = dict(old.nodes), dict(old.replicas), dict(old.leaders), dict(old.refused)
     revisions = dict(old.revisions)
@@ -95,7 +92,7 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event]) -> SlotMap:
         elif revisions.pop(key, None) is None:
             continue  # it was none of the map's
         if key == keys.cluster:
-            cluster = None if is_delete else _cluster(keys, pair, old.groups)
+            cluster = None if is_delete else _cluster(keys, pair, groups or old.groups)
         elif key == keys.members:
             members = MembersValue() if is_delete else MembersValue.of(pair)
         elif key == keys.room:
@@ -126,12 +123,9 @@ def _cluster(keys: Keys, pair: Pair, groups: int) -> ClusterValue:
     """groups: as many as were known before; 0: none were."""
     found = ClusterValue.of(pair)
     if groups not in (0, found.groups):
-        raise _other_groups(keys, groups, found.groups)
+        reason = f"the cluster has {groups} groups, and never {found.groups}"
+        raise CorruptionError(f"etcd: {keys.cluster.decode()}", 0, reason)
     return found
-
-
-def _other_groups(keys: Keys, groups: int, told: int) -> CorruptionError:
-    return CorruptionError(f"etcd: {keys.cluster.decode()}", 0, f"the cluster has {groups} groups, and never {told}")
 
 
 def _group(pair: Pair, cluster: ClusterValue | None) -> int:

@@ -313,7 +313,7 @@ def test_a_node_puts_anew_what_somebody_has_changed_of_it(caplog: pytest.LogCapt
     assert "etcd: /flin/c1/map/nodes/a" in caplog.text
 
 
-@pytest.mark.parametrize("end", [b"\xff", b"", b"a b"])
+@pytest.mark.parametrize("end", [b"\xff", b"", b"a b", b"x/a"])
 def test_keys_that_no_node_has_put_stop_no_controller(end: bytes) -> None:
     scene = Scene()
     scene.add("a")

@@ -118,7 +118,6 @@ def test_a_value_of_another_type_is_refused_by_its_key(kind: type[LeaderValue], 
         (LeaderValue, b'{"epoch":9223372036854775808,"node":"a","start":"s"}'),
         (LeaderValue, b'{"epoch":-7,"node":"a","start":"s"}'),
         (LeaderValue, rb'{"epoch":1,"node":"\ud800","start":"s"}'),
-        (ReplicasValue, b'{"nodes":["a","a"]}'),
         (ReplicasValue, b'{"nodes":["a"],"coming":"a/b"}'),
         (ReplicasValue, rb'{"nodes":["\ud800"]}'),
         (NodeValue, b'{"host":"","ports":[]}'),
@@ -140,6 +139,16 @@ def test_keys_that_no_flin_has_put(end: bytes) -> None:
     if not end[:1].isalnum():
         with pytest.raises(CorruptionError, match="names no node"):
             name_of(b"/flin/main/alive/" + end)
+
+
+def test_names_stand_where_flin_puts_them() -> None:
+    """A key below another one would speak for a node that has not put it."""
+    keys = Keys("main")
+    of_nodes = (keys.alive("a"), keys.joining_node("a"), keys.node("a"), keys.refused("a"), keys.applied(3, "a"))
+    assert {*map(name_of, of_nodes)} == {"a"}
+    for key in of_nodes:
+        with pytest.raises(CorruptionError, match="names no node"):
+            name_of(key.removesuffix(b"a") + b"x/a")
 
 
 def test_names_cannot_leave_their_place() -> None:

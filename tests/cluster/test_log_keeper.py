@@ -104,6 +104,23 @@ def test_what_all_have_goes_and_history_with_it() -> None:
         store.get(KEYS.cluster, revision=100, timeout=TIMEOUT)
 
 
+def test_what_nobody_understands_keeps_no_room() -> None:
+    """etcd must not fill because somebody has put a key there."""
+    store = MemoryKeyValues().client()
+    keeper = LogKeeper(store, FakeMaintenance(), KEYS)
+    made(store)
+    for group in (0, 1):
+        fill(store, group, 1, 120)
+        apply(store, group, 121, 121, 121)
+    put(store, KEYS.all_applied[0] + b"x/a", b"{")
+    put(store, KEYS.applied(1, "b"), b"{")
+    put(store, KEYS.leases[0] + b"zz", b"{")
+    put(store, KEYS.lease(0), b"{")
+    keeper.step()
+    assert kept(store, 0) == (120, 120)
+    assert kept(store, 1) == (1, 120), "one replica has not said what it has"
+
+
 def test_who_is_not_the_controller_only_looks() -> None:
     store = MemoryKeyValues().client()
     made(store)

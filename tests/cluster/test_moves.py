@@ -102,6 +102,10 @@ def test_what_is_merely_there_proves_nothing() -> None:
     assert it.note([pair("a", 9, AppliedValue(9, "", is_abreast=True))], 4) == {}, "its process has ended"
     assert it.note([pair("a", 10, good)], 5) == {3: {"a"}}
     assert it.note([pair("a", 10, good)], 5 + THERE_SECONDS + 0.1) == {}
+    assert it.note([pair("a", 11, good)], 6 + 2 * THERE_SECONDS) == {}, "nobody has looked for long"
+    stray = Pair(KEYS.applied_in(3)[0] + b"x/a", good.encode(), 1, 13, 1)
+    damaged = Pair(KEYS.applied(3, "b"), b"{", 1, 14, 1)
+    assert it.note([damaged, pair("a", 12, good), stray], 7 + 2 * THERE_SECONDS) == {3: {"a"}}
 
 
 def test_what_was_said_before_a_move_is_no_answer() -> None:
@@ -114,6 +118,7 @@ def test_what_was_said_before_a_move_is_no_answer() -> None:
     assert refusals(pairs, found(5), KEYS) == {}
     assert refusals(pairs, found(4, WAITING), KEYS) == {}, "nothing is to come"
     assert refusals([Pair(pairs[0].key, AppliedValue(1, "").encode(), 1, 5, 1)], found(4), KEYS) == {}
+    assert refusals([Pair(pairs[0].key, b"{", 1, 5, 1)], found(4), KEYS) == {}
     assert refusals([], found(4), KEYS) == {}
 
 

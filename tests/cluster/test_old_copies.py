@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flin.cluster.etcd.key_value import Put
+from flin.cluster.etcd.key_value import Delete, Put
 from flin.cluster.etcd.memory_key_value import MemoryKeyValues
 from flin.cluster.keys import AppliedValue, ClusterValue, Keys, LeaderValue, NodeValue, ReplicasValue
 from flin.cluster.node.old_copies import OldCopies
@@ -75,6 +75,12 @@ def test_one_that_is_needed_stays(scene: Scene) -> None:
     scene.hold(0, "bcd")
     scene.show(*"bcd")
     assert not scene.directory.exists()
+
+
+def test_it_stays_while_nothing_says_how_many_there_are_to_be(scene: Scene) -> None:
+    scene.store.txn((), (Delete(KEYS.cluster),), timeout=1)
+    scene.show(*"bcd")
+    assert (scene.removed, scene.directory.exists()) == ([], True)
 
 
 def test_a_change_at_the_last_moment_keeps_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,21 @@ def test_one_that_is_lost_is_replaced_where_somebody_can() -> None:
     assert all("node1" in value.nodes and not value.is_moving for value in three.values())
 
 
+def test_whoever_gives_a_copy_away_is_not_given_it_meanwhile() -> None:
+    """An operator moves one before those that are missing were given."""
+    before = {0: ReplicasValue(("a", "b"), "a", coming="d", going="b")}
+    assert placed(1, 3, standing("abd"), before)[0].nodes in {("a", "b"), ("b", "a")}
+    plan = placed(1, 3, standing("abcd"), before)[0]
+    assert sorted(plan.nodes) == ["a", "b", "c"]
+    assert (plan.coming, plan.going) == ("d", "b")
+
+
+def test_a_node_that_counts_twice_counts_once() -> None:
+    """An older Flin could put that, amid such a move."""
+    plan = placed(1, 3, standing("abcd"), {0: ReplicasValue(("a", "b", "b"), "a")})[0]
+    assert len({*plan.nodes}) == len(plan.nodes) == 3
+
+
 def test_one_that_comes_gets_its_share_and_nothing_else_moves() -> None:
     for groups, count in ((6, 3), (6, 4), (6, 5), (16, 8), (64, 20)):
         before = placed(groups, 3, standing(names(count)), {})

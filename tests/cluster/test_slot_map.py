@@ -76,6 +76,11 @@ def test_the_number_of_groups_never_changes(groups: int) -> None:
         changed(found, KEYS, [Event(other)])
     with pytest.raises(CorruptionError):
         map_of(KEYS, [other, *PAIRS[1:]], 2)
+    gone = changed(found, KEYS, [Event(pair(KEYS.cluster), is_delete=True)], 2)
+    assert gone.cluster is None
+    with pytest.raises(CorruptionError):
+        changed(gone, KEYS, [Event(other)], 2)
+    assert changed(gone, KEYS, [Event(PAIRS[0])], 2) == found
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -26,6 +27,7 @@ from flin.cluster.log.log_bounds import (
 )
 from flin.cluster.log.replicated_log import ReplicatedLog
 from flin.cluster.slot_map import SlotMap, map_of
+from flin.errors import CorruptionError
 
 if TYPE_CHECKING:
     from flin.cluster.etcd.etcd_maintenance import Alarm, Member, Status
@@ -164,10 +166,16 @@ class LogKeeper:
         mapped, applied, leases = outcome.found
         found = map_of(keys, mapped.pairs)
         indexes: dict[int, dict[str, int]] = {}
+        newest: dict[int, int] = {}
+        # What nobody understands says nothing: of a replica that says nothing, all entries are kept that there is room
+        # for. Room must be made whatever somebody has put there: a full etcd takes no writes.
         for pair in applied.pairs:
-            group = group_of(pair.key.rpartition(b"/")[0])
-            indexes.setdefault(group, {})[name_of(pair.key)] = AppliedValue.of(pair).index
-        newest = {group_of(pair.key): LeaseValue.of(pair).index - 1 for pair in leases.pairs}
+            with suppress(CorruptionError):
+                group = group_of(pair.key.rpartition(b"/")[0])
+                indexes.setdefault(group, {})[name_of(pair.key)] = AppliedValue.of(pair).index
+        for pair in leases.pairs:
+            with suppress(CorruptionError):
+                newest[group_of(pair.key)] = LeaseValue.of(pair).index - 1
         firsts = self._store.txn(
             (), [Get(*keys.log(group), 1, keys_only=True) for group in range(found.groups)], timeout=TIMEOUT_SECONDS
         )

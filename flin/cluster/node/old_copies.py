@@ -60,7 +60,9 @@ class OldCopies:
         reads = Get(*self._keys.map), Get(*self._keys.all_applied)
         mapped, applied = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
         there = self._readiness.note(applied.pairs, self._clock())
-        found = map_of(self._keys, mapped.pairs)
+        found = map_of(self._keys, mapped.pairs, len(self._groups))
+        if found.cluster is None:  # somebody has deleted it: nothing says how many copies there are to be
+            return []
         able = [group for group in idle if self._may_go(found, group, there.get(group, set()))]
         return [group for group in able if self._go(found, group)]
 

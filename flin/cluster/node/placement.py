@@ -66,7 +66,7 @@ def placed(groups: int, wanted: int, nodes: Standing, before: Mapping[int, Repli
     plan.replace_bad()
     plan.part_racks()
     plan.make_even()
-    held = {group: _ranked(group, value.nodes, nodes.lost) for group, value in plan.values.items()}
+    held = {group: _ranked(group, {*value.nodes}, nodes.lost) for group, value in plan.values.items()}
     leading = _spread(_able(plan.values, held, set(nodes.alive)), {g: value.preferred for g, value in before.items()})
     return {
         group: replace(value, nodes=held[group], preferred=leading.get(group, ""))
@@ -210,7 +210,8 @@ class _Plan:
         """Who should get a copy, if `without` has none any more."""
         names = self._after[group] - {without}
         racks = {self._rack.get(name, name) for name in names}
-        able = [node for node in nodes if node not in self._after[group]]
+        held = {*self._after[group], *self.values[group].nodes}  # who gives one away has it till then
+        able = [node for node in nodes if node not in held]
         order = [(self._rack[node] in racks, len(self._had[node]), weight(group, node), node) for node in able]
         return min(order)[-1] if order else None
 

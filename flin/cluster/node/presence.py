@@ -44,19 +44,22 @@ class Presence:
 class Readiness:
     """Which copies are abreast of the log: their `applied` says so, and was put lately."""
 
-    _seen: dict[bytes, tuple[int, float]] | None = None
+    _seen: dict[bytes, tuple[int, float]] = field(default_factory=dict)
+    _looked_at: float = -inf
 
     def note(self, pairs: Iterable[Pair], now: float) -> dict[int, set[str]]:
-        """The nodes by group. pairs: all that there is, at each look. The first one proves nothing."""
-        before, moment = ({}, -inf) if self._seen is None else (self._seen, now)
-        self._seen, there = {}, dict[int, set[str]]()
+        """The nodes by group. pairs: all that there is, at each look. The first look, and one that comes long after the
+        last, proves nothing: who has put what is new there may have died meanwhile."""
+        moment = now if now - self._looked_at <= THERE_SECONDS else -inf
+        before, self._seen, self._looked_at, there = self._seen, {}, now, dict[int, set[str]]()
         for pair in pairs:
             known = before.get(pair.key, (0, 0.0))
             self._seen[pair.key] = known if known[0] == pair.mod_revision else (pair.mod_revision, moment)
             if now - self._seen[pair.key][1] <= THERE_SECONDS:
-                value = AppliedValue.of(pair)
-                if value.start and value.is_abreast:
-                    there.setdefault(group_of(pair.key.rpartition(b"/")[0]), set()).add(name_of(pair.key))
+                with suppress(CorruptionError):  # what nobody understands is of no copy
+                    value, name = AppliedValue.of(pair), name_of(pair.key)
+                    if value.start and value.is_abreast:
+                        there.setdefault(group_of(pair.key.rpartition(b"/")[0]), set()).add(name)
         return there
 
 
@@ -67,7 +70,8 @@ def refusals(pairs: Iterable[Pair], found: SlotMap, keys: Keys) -> dict[int, App
     for group, value in found.replicas.items():
         pair = applied.get(keys.applied(group, value.coming)) if value.coming else None
         if pair is not None and pair.mod_revision > found.revisions.get(keys.replicas(group), 0):
-            told = AppliedValue.of(pair)
-            if not told.has_room:
-                refusing[group] = told
+            with suppress(CorruptionError):
+                told = AppliedValue.of(pair)
+                if not told.has_room:
+                    refusing[group] = told
     return refusing

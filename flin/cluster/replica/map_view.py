@@ -55,7 +55,7 @@ class MapView:
 
     def begin(self) -> bool:
         """List and watch; once the cluster is there, the topology is. False: `give_up` or `end` was called meanwhile.
-        CorruptionError if the map is none, and none was read before."""
+        What is no map is waited out: to end would end the node with all of its groups, which may well lead."""
         is_told = False
         while not self._has_ended.is_set():
             try:
@@ -65,11 +65,9 @@ class MapView:
                 if not is_told:
                     logger.warning("the map of the cluster cannot be read yet: %s", error)
                 is_told = True
-            except CorruptionError as error:
-                if self._watch is None:
-                    raise
+            except (CorruptionError, ValueError) as error:
                 if not is_told:
-                    logger.error("the map of the cluster is as it was before: %s", error)
+                    logger.error("the map of the cluster cannot be used until it is put right: %s", error)
                 is_told = True
             self._has_ended.wait(RETRY_SECONDS)
         return False
@@ -127,7 +125,7 @@ class MapView:
         found = self._told
         for event in events:
             try:
-                found = changed(found, self._keys, (event,))
+                found = changed(found, self._keys, (event,), self._place.groups)
             except CorruptionError as error:
                 logger.error("a change of the cluster's map is not understood: %s", error)
         try:

@@ -41,10 +41,11 @@ class Patience:
 
 
 def queued_seconds() -> float:
-    """How long this thread has been ready to run and did not, as Linux counts it (run_delay of sched-stats); 0 where
-    nobody does."""
+    """How long this thread has been ready to run and did not, as Linux counts it (run_delay of sched-stats). Where
+    nobody does, how long it did not run: a merge that lasts for hours is worse than one that is made twice."""
     try:
         with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError):  # a kernel without it has one line of zeros, or no such file
-        return 0.0
+            ran, queued, _ = map(int, file.read().split())
+    except (OSError, ValueError):
+        ran = queued = 0
+    return queued / 1e9 if ran else monotonic() - thread_time()  # a kernel without it has a line of zeros

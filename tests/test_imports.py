@@ -40,6 +40,7 @@ ALSO = {
     ("flin.engine.codec", "datetime.timedelta"): "the same",
     ("flin.engine.codec", "datetime.UTC"): "the same",
     ("flin.engine.thread_start", "mmap.mmap"): "memory of no file: whether there is room for a thread",
+    ("flin.engine.background.patience", "open"): "what the kernel counts of this thread; no file",
     ("flin.engine.background.sweep", "time.sleep"): "of no time: lets other threads in",
     ("flin.engine.tree.turns", "time.sleep"): "pauses of a writer while another thread is in the middle of a write",
     ("flin.engine.tree.dropped_memtables", "time.sleep"): "pauses between slices of freed entries",

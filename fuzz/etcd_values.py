@@ -157,7 +157,7 @@ def _know(store: KeyValueStore) -> None:
         with suppress(CorruptionError):
             found = changed(found, KEYS, (Event(pair),))
             assert pair.key in found.revisions
-    assert all(0 <= group < max(found.groups, 64) for group in (*found.replicas, *found.leaders))
+    assert all(0 <= group < (found.groups or 16384) for group in (*found.replicas, *found.leaders))
     for name in found.nodes:
         assert client_id("c", name, 0)
         assert len(endpoints_of(found, name)) <= len(found.nodes)

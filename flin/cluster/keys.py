@@ -27,14 +27,12 @@ from math import inf
 from typing import Any, ClassVar, Final, Self, TypeAlias, get_args, get_origin, get_type_hints
 
 from flin.cluster.etcd.key_value import Pair
+from flin.engine.slot import SLOTS
 from flin.errors import CorruptionError
 
 ROOT: Final = b"/flin/"
 
 MAX_PORT: Final = 65535
-
-MAX_GROUPS: Final = 64
-"""Each group costs each etcd entries of its own: more groups mean smaller entries, and batching is everything."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NUMBER: Final = re.compile(rb"[0-9a-f]{16}")
@@ -60,7 +58,7 @@ def group_of(key: bytes) -> int:
     """The group that a key of a leader, lease or replicas names. CorruptionError if it is no such key: another program,
     or a person, may have put it."""
     digits = key.rpartition(b"/")[2]
-    if len(digits) != 2 or not digits.isdigit() or int(digits) >= MAX_GROUPS:
+    if not digits.isdigit() or digits != b"%02d" % int(digits) or int(digits) >= SLOTS:
         raise _no_key(key, "names no group")
     return int(digits)
 
@@ -229,7 +227,8 @@ class ClusterValue(_Value):
     """As many as there should be of each group, the leader among them."""
 
     def problem(self) -> str:
-        return "" if 1 <= self.groups <= MAX_GROUPS and self.replicas >= 1 else "there are no such numbers"
+        """Options allow fewer groups, simulations want more; 10**9 of them would take all memory."""
+        return "" if 1 <= self.groups <= SLOTS and self.replicas >= 1 else "there are no such numbers"
 
 
 @dataclass(frozen=True, slots=True)

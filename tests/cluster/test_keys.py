@@ -131,7 +131,9 @@ def test_a_value_that_cannot_be_is_refused(kind: type[LeaderValue], data: bytes)
         kind.decode(data)
 
 
-@pytest.mark.parametrize("end", [b"", b"-1", b"+1", b"1", b"1_", b" 1", b"64", b"a", b"\xff", b"0000000000000ag0"])
+@pytest.mark.parametrize(
+    "end", [b"", b"-1", b"+1", b"1", b"1_", b" 1", b"007", b"16384", b"a", b"\xff", b"0000000000000ag0"]
+)
 def test_keys_that_no_flin_has_put(end: bytes) -> None:
     for part in (group_of, entry_number_of):
         with pytest.raises(CorruptionError, match=r"^etcd: /flin/main/map/x/"):

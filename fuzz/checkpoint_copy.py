@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -25,7 +26,6 @@ from flin.cluster.replica import checkpoint_transfer
 from flin.cluster.replica.checkpoint_giver import files_of
 from flin.cluster.replica.checkpoint_transfer import CheckpointTransfer
 from flin.cluster.slot_map import SlotMap
-from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, REPLICA
 from flin.engine.disk.fs import OsFileSystem
 from flin.testing import SimulatedDisk
@@ -41,7 +41,7 @@ MOST_ANSWERS: Final = 60
 VALUES: Final = {b"key%d" % number: b"v" * (1100 if number % 2 else 20) for number in range(8)}
 
 TEXTS: Final = (
-    b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000, b'{"files": []}', b'{"crc": "1"}', b'{"crc": 1e999}',
+    b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000, b'{"files": []}', b'{"sum": "1"}', b'{"sum": 1e999}',
     *(b'{"copy": "c", "index": 7, "files": {%b}}' % files for files in (
         b"", b'"MANIFEST": -1', b'"MANIFEST": 0', b'"MANIFEST": 1e999',
         b'"MANIFEST": 9, "../x": 1', b'"MANIFEST": 9, "LOCK": 1',
@@ -74,7 +74,7 @@ class Giver:
             sizes = {name: len(each) for name, each in self.files.items()}
             answer = json.dumps({"copy": "c", "index": 7, "files": sizes}).encode()
         elif what == "sum":
-            answer = json.dumps({"crc": crc32(data)}).encode()
+            answer = json.dumps({"sum": int.from_bytes(blake2b(data, digest_size=8).digest())}).encode()
         elif what == "piece":
             answer = data[question["offset"] : question["offset"] + question["length"]]
         else:

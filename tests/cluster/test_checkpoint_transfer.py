@@ -22,9 +22,11 @@ from flin.cluster.log.follower import Follower, index_in_tables
 from flin.cluster.log.leader import GroupLog
 from flin.cluster.log.replicated_log import ReplicatedLog, Truncated
 from flin.cluster.replica import checkpoint_giver, checkpoint_transfer
-from flin.cluster.replica.checkpoint_giver import CheckpointGiver, copy_answer
+from flin.cluster.replica.checkpoint_giver import CheckpointGiver, checksum, copy_answer
 from flin.cluster.replica.checkpoint_transfer import CheckpointTransfer, givers
 from flin.cluster.slot_map import SlotMap
+from flin.engine.checksum import crc32
+from flin.engine.disk.fs import OsFileSystem
 from flin.engine.engine import store_of
 from flin.engine.replica import open_replica
 from flin.errors import StorageError
@@ -329,6 +331,19 @@ def test_who_has_given_damaged_files_is_left_alone_for_a_while(scene: Scene) -> 
         assert scene.taken()
     assert [what for what, _ in scene.asked].count("begin") == 2
     scene.check()
+
+
+def test_files_whose_blocks_end_with_their_checksum_are_told_apart(tmp_path: Path) -> None:
+    """A CRC-32 over all of a table is the same for each one of its layout."""
+    sums = set()
+    for name in (b"first", b"other"):
+        block = name * 100
+        data = b"head" + block + crc32(block).to_bytes(4, "little") + b"end"
+        path = tmp_path / name.decode()
+        path.write_bytes(data)
+        sums.add((crc32(data), checksum(OsFileSystem(), str(path), len(data))))
+    assert len({crc for crc, _ in sums}) == 1
+    assert len(sums) == 2
 
 
 def test_what_is_there_of_another_file_does_not_count(scene: Scene) -> None:

@@ -15,13 +15,13 @@ import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.admin.source import BAD, AskError, Source
 from flin.cluster.log.follower import index_in_tables
 from flin.engine.backup.file_copy import read_file
 from flin.engine.catalog import manifest as manifest_format
-from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, group_name
 from flin.engine.disk.fs import FileSystem, OsFileSystem, join
 from flin.engine.engine import store_of
@@ -116,7 +116,7 @@ class CheckpointGiver:
 
     async def _sum(self, body: dict[str, Any]) -> dict[str, int]:
         path, size = self._found(body)
-        return {"crc": await asyncio.to_thread(checksum, self._fs, path, size)}
+        return {"sum": await asyncio.to_thread(checksum, self._fs, path, size)}
 
     async def _end(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._remove(str(body.get("copy")))
@@ -161,11 +161,12 @@ def files_of(fs: FileSystem, path: str) -> dict[str, int]:
 
 
 def checksum(fs: FileSystem, path: str, size: int) -> int:
-    """The CRC-32 of a file's first bytes."""
-    found = 0
+    """The BLAKE2b of a file's first bytes. A CRC-32 will not do: blocks end with theirs, so two tables of a layout have
+    the same over all, whatever is in their blocks."""
+    found = blake2b(digest_size=8)
     for data in read_file(fs, path, size):
-        found = crc32(data, found)
-    return found
+        found.update(data)
+    return int.from_bytes(found.digest())
 
 
 def _read(fs: FileSystem, path: str, size: int, offset: int) -> bytes:

@@ -89,7 +89,7 @@ def decode_offer(address: str, data: bytes) -> _Offer:
 
 def decode_sum(data: bytes) -> int:
     """The answer to `sum`. ValueError if it is none."""
-    found = _object_in(data).get("crc")
+    found = _object_in(data).get("sum")
     if type(found) is not int:
         raise ValueError("it does not say a checksum")
     return found
@@ -240,6 +240,7 @@ class CheckpointTransfer:
             raise ValueError("its manifest names other files than it has given")
         for problems in verified_files(self._fs, self._taken):
             if problems:
+                self.forget()
                 raise self._damage_of(address, problems[0])
             if self._pause(0):
                 return None

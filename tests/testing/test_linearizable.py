@@ -117,6 +117,19 @@ def test_a_search_that_is_given_up_is_no_success() -> None:
         check([*calls, call(200, 201, "b GET x", "none of them")], max_steps=500)
 
 
+def test_many_reads_at_once_make_no_search_long() -> None:
+    """As clients have them under way at a leader that is stopped: each would double what is tried."""
+    before = [call(0, 1, "a SET x 1", "OK")]
+    during = [call(2 + n, 200 + n, f"{n} GET x", "1" if n % 2 else "2") for n in range(100)]
+    writes = [call(150 + n, 152 + n, f"b SET x {n % 2 + 1}", "OK") for n in range(1, 7, 3)]
+    assert check([*before, *during, *writes], max_steps=500) == 1
+    with pytest.raises(NotLinearizable):
+        check([*before, *writes, *during, call(302, 303, "c GET x", "3")], max_steps=500)
+    late = [call(160 + n, 200 + n, f"{n} GET x", "1") for n in range(100)]
+    with pytest.raises(NotLinearizable):
+        check([*before, call(150, 152, "b SET x 2", "OK"), *late], max_steps=500)
+
+
 # Beside the plainest checker: all orders of all choices of what was done.
 
 COMMANDS = ["SET x 1", "SET x 2", "GET x", "INCR x", "DEL x", "APPEND x 1", "GETSET x 2", "INCR x, GET x"]

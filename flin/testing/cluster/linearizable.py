@@ -3,8 +3,9 @@ replies?
 
 The search is Wing and Gong's ("Testing and Verifying Concurrent Objects", 1993) with Lowe's improvements ("Testing for
 Linearizability", 2017): calls take effect just in time, when one of them ends, and what was tried once, the same calls
-done and the same state, is not tried again. Objects are checked apart, since a history is linearizable if each of its
-objects is (Herlihy and Wing).
+done and the same state, is not tried again. A call that only reads, and fits, takes effect at once: it changes nothing,
+so whatever may follow it later may follow it now. Objects are checked apart, since a history is linearizable if each of
+its objects is (Herlihy and Wing).
 
 A call whose outcome is unknown is open for ever: it may take effect at any later time, or never. Of open calls that do
 the same, the one that began first is tried alone: it may stand wherever a later one may. One that was refused must not
@@ -111,6 +112,7 @@ class _Search:
     def __init__(self, calls: Sequence[Call], completed: int) -> None:
         self._calls = calls
         self._completed = completed
+        self._reads = frozenset(number for number, call in enumerate(calls) if not any(map(_writes, call.commands)))
         self._events = _events(calls, completed)
         self._under_way = list(_under_way(self._events))
         self._tried: set[_Node] = set()
@@ -151,11 +153,17 @@ class _Search:
         return _Node(event, done, state)
 
     def _next(self, node: _Node) -> Iterator[_Node]:
-        """What may take effect now: first the call that ends here, since then nothing else has to; the open ones last,
-        since most of them never do."""
+        """What may take effect now: a read that fits, and then nothing else; or first the call that ends here, since
+        then nothing else has to; the open ones last, since most of them never do."""
         opened: set[tuple[Command, ...]] = set()
-        for number in self._under_way[node.event]:
-            if number in node.done:
+        under_way = [number for number in self._under_way[node.event] if number not in node.done]
+        for number in under_way:
+            call = self._calls[number]
+            if number in self._reads and apply(node.state, call.commands)[1] == call.replies:
+                yield _Node(node.event, node.done | {number}, node.state)
+                return
+        for number in under_way:
+            if number in self._reads:
                 continue
             call = self._calls[number]
             if number >= self._completed:

@@ -81,6 +81,11 @@ def value_length(pointer: Pointer) -> int:
     return length
 
 
+def value_size(entry: Entry) -> int:
+    """Bytes of what stands in the entry: of its value or pointer; 0 for a tombstone."""
+    return 0 if entry is TOMBSTONE else len(entry[0] if type(entry) is tuple else entry)
+
+
 def is_alive(entry: Entry | None, now_ms: int) -> bool:
     """Whether there is a value of any type at now_ms."""
     if type(entry) is tuple:

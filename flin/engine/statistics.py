@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from flin.engine.background.background_statistics import BackgroundStatistics
 from flin.engine.background.compactor import Compactor
 from flin.engine.background.counter import Counter
 from flin.engine.background.runner import Runner
@@ -50,7 +51,7 @@ def engine_statistics(
             "wal_bytes": store.position - store.manifest.wal_position,
             "obsolete_files": store.tables.obsolete_files,
         },
-        "flush": {"jobs": done.flushes, "cpu_seconds": done.flush_seconds, "bytes_written": done.flushed_bytes},
+        "flush": _flush_statistics(done),
         "compaction": {
             "jobs": done.compactions,
             "trivial_moves": done.trivial_moves,
@@ -80,6 +81,15 @@ def engine_statistics(
         "eviction": NO_EVICTION if evictor is None else evictor.statistics(),
         "block_cache": store.tables.block_cache.statistics(),
         "value_cache": store.value_cache.statistics(),
+    }
+
+
+def _flush_statistics(done: BackgroundStatistics) -> dict[str, Any]:
+    return {
+        "jobs": done.flushes,
+        "condensed": done.condensed,
+        "cpu_seconds": done.flush_seconds,
+        "bytes_written": done.flushed_bytes,
     }
 
 

@@ -41,6 +41,7 @@ from flin.testing.operation import (
     Read,
     Refused,
     Reopen,
+    Rewrite,
     Rule,
     Sweep,
     TakeSnapshot,
@@ -401,13 +402,14 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1"), FLUSH, Put(b"a", b"2"), TakeSnapshot(), Read()),
     (Put(b"a", b"1"), Put(b"b", b"1"), FLUSH, DeleteRange(b"a", b"b"), FLUSH, Read()),
     (Put(b"a", b"1", ttl=10.0), Advance(3600.0), RefusedSweep(), Advance(-3595.0), Read(), Advance(5.0), Sweep()),
+    (Put(b"a", b"1"), TakeSnapshot(), Read(), Rewrite((b"a", b"b"), 24, 9, deletes=False), Reopen(), Read()),
 )
 """A value that is read, flushed and read again; one that would have expired without a later put; one that expires after
 a recovery; four small runs above a large one, which are merged among themselves; a key that is deleted, in a range that
 is compacted; a value that has expired at a flush before the clock is set back; a refused sweep; recovered generations;
 one that has expired at a flush, above an older one; retired generations, of which one is newer, or below a frozen
-memtable, or below a range delete; one that lives again after a refused sweep, since the clock is set back. Few random
-workloads get so far."""
+memtable, or below a range delete; one that lives again after a refused sweep, since the clock is set back; a frozen
+memtable below one that is condensed. Few random workloads get so far."""
 
 
 def layered_workloads(tally: Tally) -> None:

@@ -10,6 +10,7 @@ class BackgroundStatistics:
     """Sums over the jobs of this open engine."""
 
     flushes: int = 0
+    condensed: int = 0  # flushes that read a condensed log
     compactions: int = 0
     trivial_moves: int = 0
     discarded: int = 0  # compactions whose work was thrown away

@@ -15,23 +15,26 @@ is done again, oldest first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from time import monotonic
 from typing import Final
 
 from flin.engine.background.background_statistics import BackgroundStatistics
+from flin.engine.background.condensing import Condenser, is_condensable
 from flin.engine.background.job import FlushJob, JobCancelled, JobResult
 from flin.engine.background.job_edit import install_result, log_retry
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.runner import Runner
+from flin.engine.background.slices import Slices
 from flin.engine.catalog.generation import SealedGeneration
 from flin.engine.reentry import holds_lock
 from flin.engine.sstable import TableOptions
 from flin.engine.tree.store import Store
+from flin.engine.wal.frames import SegmentSlice
 from flin.errors import FlinError, HelperDiedError
 
 ABOVE_BOTTOM_LEVEL: Final = -1
@@ -53,6 +56,10 @@ class _Flush:
     handle: JobHandle
     began: float
 
+    @property
+    def wal_bytes(self) -> int:
+        return _bytes_in(self.generation.segments)
+
 
 class FlushLane:
     """The flushes of one store."""
@@ -69,6 +76,8 @@ class FlushLane:
         self._runner = runner
         self._statistics = statistics
         self._on_flushed = on_flushed
+        options = store.options
+        self._condenser = Condenser(options.fs, store.manifest.database_id, options.random_bytes)
         block_size, codec = store.options.block_size_bytes, store.options.compression
         self._options = TableOptions(block_size_bytes=block_size, codec="none")
         self._large_options = TableOptions(block_size_bytes=block_size, codec=codec, zstd_level=ABOVE_BOTTOM_LEVEL)
@@ -106,23 +115,46 @@ class FlushLane:
                 with suppress(FlinError, JobCancelled):
                     flush.handle.result()
                     remove_outputs(self._store.options.fs, flush.job)
+                self._forget_condensed(flush.job)
 
     def _begin(self, generation: SealedGeneration, *, urgent: bool) -> None:
         store = self._store
         store.tables.memory.fit(store.cache_budget(is_quiet=False))
+        began = monotonic()
         job = FlushJob(
             store.directory,
             store.next_job(),
             store.manifest.epoch,
             len(store.state.active),
             generation.segments,
-            self._large_options if _has_large_entries(generation) else self._options,
+            self._options,
             store.expired_ms(),
             store.options.value_threshold,
             urgent,
         )
-        began = monotonic()
-        self._begun.append(_Flush(generation, job, self._runner.submit(job), began))
+        if is_condensable(generation):
+            job = self._condensed(job, generation)
+        if _has_large_entries(job, generation):
+            job = replace(job, options=self._large_options)
+        try:
+            handle = self._runner.submit(job)
+        except BaseException:  # it is closed, or an interrupt
+            self._forget_condensed(job)
+            raise
+        self._begun.append(_Flush(generation, job, handle, began))
+
+    def _condensed(self, job: FlushJob, generation: SealedGeneration) -> FlushJob:
+        """The job with a condensed log to read, if one could be written. While nobody waits for it, the thread rests in
+        between: those that serve users want the core."""
+        rests = not job.urgent and self._store.options.runner != "inline"
+        segment = self._condenser.write(job, generation, Slices().maybe_rest if rests else _go_on)
+        if segment is None:
+            return job
+        return replace(job, segments=(segment,), value_threshold=0, first_sequence=generation.first_sequence)
+
+    def _forget_condensed(self, job: FlushJob) -> None:
+        if job.first_sequence:
+            self._condenser.remove(job)
 
     def _finish(self, flush: _Flush) -> None:
         store, job = self._store, flush.job
@@ -130,6 +162,7 @@ class FlushLane:
         # The edit needs the sync, which takes 20-80 ms for 32 MB; writers that are stopped would wait for it.
         store.sync(flush.generation.end_position)
         result = self._result_of(flush)
+        self._forget_condensed(job)
         self._run_ahead()
 
         def edit() -> None:
@@ -143,11 +176,12 @@ class FlushLane:
         self._free_dropped(flush)
         done = self._statistics
         done.flushes += 1
+        done.condensed += bool(job.first_sequence)
         done.flush_seconds += result.statistics.cpu_seconds
         done.flushed_entries += result.statistics.entries_out
         done.flushed_bytes += result.statistics.bytes_out
-        done.wal_bytes_flushed += result.statistics.bytes_in
-        done.note_job(result.statistics.bytes_in, monotonic() - flush.began)
+        done.wal_bytes_flushed += flush.wal_bytes
+        done.note_job(flush.wal_bytes, monotonic() - flush.began)
 
     def _free_dropped(self, flush: _Flush) -> None:
         """Free what made room for the newest generation, while the helper works: in slices, unless this is the thread
@@ -169,14 +203,22 @@ class FlushLane:
             return self._runner.run(flush.job)
 
     def _run_ahead(self) -> None:
-        """Begin the job of the generation after the one whose job has ended, if it would not run in this thread."""
+        """Begin the job of the generation after the one whose job has ended, if all of it would run elsewhere."""
         sealed = self._store.state.sealed
         if len(sealed) > 1:
             generation = sealed[-2]
-            if self._runner.runs_apart(sum(segment.end - segment.start for segment in generation.segments)):
+            if self._runner.runs_apart(_bytes_in(generation.segments)) and not is_condensable(generation):
                 self._begin(generation, urgent=True)  # writers fill them faster than it flushes
 
 
-def _has_large_entries(generation: SealedGeneration) -> bool:
+def _bytes_in(segments: Iterable[SegmentSlice]) -> int:
+    return sum(segment.end - segment.start for segment in segments)
+
+
+def _has_large_entries(job: FlushJob, generation: SealedGeneration) -> bool:
     entries = sum(memtable.size for memtables in generation.memtables for memtable in memtables)
-    return sum(segment.end for segment in generation.segments) >= LARGE_ENTRY_BYTES * entries
+    return _bytes_in(job.segments) >= LARGE_ENTRY_BYTES * entries
+
+
+def _go_on() -> None:
+    """Rest not at all."""

@@ -44,6 +44,8 @@ def flush(
         checkpoint()
     values.copy_back(fs, job.directory, memtable.entries, checkpoint)
     tables: dict[int, Run] = {}
+    if job.first_sequence:
+        sequences.append(job.first_sequence)
     bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
     for shard, keys in enumerate(_split(memtable, job.shards)):
         if not keys and not memtable.deleted:

@@ -36,6 +36,7 @@ class FlushJob:
     now_ms: int
     value_threshold: int = 0  # bytes from which on a value may stay in its segment; 0: none does
     urgent: bool = False  # a caller waits for it, or another generation behind it, and soon writers will
+    first_sequence: int = 0  # of the generation, if its segments are condensed: these tell only the last
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 7
+PROTOCOL: Final = 8
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -129,6 +129,7 @@ def encode_job(job: Job) -> Message:
             job.now_ms,
             job.value_threshold,
             job.urgent,
+            job.first_sequence,
         ]
         return {"kind": "flush", "job": body}
     if isinstance(job, CountJob):
@@ -159,7 +160,7 @@ def encode_job(job: Job) -> Message:
 def decode_job(message: Message) -> Job:
     try:
         if message["kind"] == "flush":
-            directory, number, epoch, shards, segments, options, now_ms, threshold, urgent = message["job"]
+            directory, number, epoch, shards, segments, options, now_ms, threshold, urgent, first = message["job"]
             return FlushJob(
                 directory,
                 number,
@@ -170,6 +171,7 @@ def decode_job(message: Message) -> Job:
                 now_ms,
                 threshold,
                 bool(urgent),
+                first,
             )
         if message["kind"] == "count":
             directory, number, epoch, shard, unsettled, older, urgent = message["job"]

@@ -69,6 +69,8 @@ class ValueSegments:
 
     def files(self) -> tuple[ValueFile, ...]:
         """The segments that tables point to now."""
+        if not self.live:
+            return ()
         found = [(number_of(segment), segment) for segment in self.segments]
         files = [
             ValueFile(number, segment.file, segment.end, self.live[number])

@@ -34,6 +34,7 @@ class OpenGeneration:
     """The open generation without its memtables. Guarded by the commit lock."""
 
     start: int  # a position in the WAL
+    first_sequence: int = 0  # that of its first operation
     number: int = 0  # how many were sealed before it, since the open
     due: DueHeap = field(default_factory=list)
     recovered_segments: tuple[SegmentSlice, ...] = ()  # from before this open
@@ -51,6 +52,11 @@ class SealedGeneration:
     next_segment: int  # no segment of this generation has this number or a higher one
     due: DueHeap = field(default_factory=list)
     size_bytes: int = 0  # in memory, about
+    operations: int = 0  # that fed it
+
+    @property
+    def first_sequence(self) -> int:
+        return self.next_sequence - self.operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedG
         recovered.next_segment,
         due_of(recovered.memtable),
         recovered.bytes,
+        recovered.operations,
     )
 
 

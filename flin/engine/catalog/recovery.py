@@ -49,6 +49,7 @@ class RecoveredGeneration:
     memtable: Memtable = field(default_factory=Memtable)
     segments: list[SegmentSlice] = field(default_factory=list)
     bytes: int = 0
+    operations: int = 0
     end_position: int = 0
     next_sequence: int = 0
     next_segment: int = 0
@@ -171,6 +172,7 @@ def _replay_segment(
         end -= END_BYTES
     generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, end))
     generation.bytes += end + (len(memtable.entries) - before) * ENTRY_OVERHEAD_BYTES
+    generation.operations += done.operations
     result.operations += done.operations
     result.synced = max(result.synced, done.synced)
     result.position = header.base + end

@@ -8,6 +8,7 @@
     <number>.<epoch>.wal              a WAL segment (wal/frames.py)
     <number>-<part>.<epoch>.sst       an SSTable written by job <number> (sstable.py)
     <number>-<part>.<epoch>.val       values that job <number> collected; its content is a segment
+    <number>.<epoch>.condensed        a segment for flush <number> alone, gone when it ends (condensing.py)
 
     groups.json                       not of a database: it makes a directory one of groups, each with its own database
     group-<number>                    one of these databases
@@ -37,6 +38,7 @@ REPLICA: Final = "REPLICA"
 _WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
 _TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")
 _VALUES: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.val")
+_CONDENSED: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.condensed")
 _GROUP: Final = re.compile(r"group-[0-9]{2,5}")
 _TEMPORARY: Final = re.compile(r"MANIFEST\.([0-9]{1,20})\.tmp")
 _NUMBERS: Final = 1 << 63
@@ -48,7 +50,7 @@ _PART_BITS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    role: str  # "wal", "table", "value", "temporary"
+    role: str  # "wal", "table", "value", "condensed", "temporary"
     number: int
     part: int
     epoch: int
@@ -64,6 +66,10 @@ def table_name(number: int, part: int, epoch: int) -> str:
 
 def value_name(number: int, part: int, epoch: int) -> str:
     return f"{number:08d}-{part:04d}.{epoch}.val"
+
+
+def condensed_name(number: int, epoch: int) -> str:
+    return f"{number:08d}.{epoch}.condensed"
 
 
 def collected_number(number: int, part: int) -> int:
@@ -104,6 +110,9 @@ def maybe_parse(name: str) -> FileName | None:
         canonical = value_name(found.number, found.part, found.epoch)
         if found.number >> (63 - _PART_BITS) or found.part >> _PART_BITS:
             return None  # no pointer can name it
+    elif match := _CONDENSED.fullmatch(name):
+        found = FileName("condensed", int(match[1]), 0, int(match[2]))
+        canonical = condensed_name(found.number, found.epoch)
     elif match := _TEMPORARY.fullmatch(name):
         found = FileName("temporary", 0, 0, int(match[1]))
         canonical = temporary_name(found.epoch)

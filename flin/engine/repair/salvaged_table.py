@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from flin.engine.disk.fs import ReadableFile
 from flin.engine.disk.open_files import TableFile
-from flin.engine.entry import TOMBSTONE, Entry, Page, Range
+from flin.engine.entry import Page, Range, value_size
 from flin.engine.key import KEYS_END
 from flin.engine.repair.report import FileReport, Loss, key_text
 from flin.engine.table import block, index_block, range_block, stored_block
@@ -183,9 +183,9 @@ class SalvagedTable:
         """The blocks without the key part, which repeats the keys with empty values in such blocks, but only after
         large values."""
         pages = [(bounds, self._page(*bounds)) for bounds in found]
-        with_values = [(bounds, page) for bounds, page in pages if page is not None and any(map(_value_size, page[1]))]
+        with_values = [(bounds, page) for bounds, page in pages if page is not None and any(map(value_size, page[1]))]
         keys = sum(len(key) for _, page in with_values for key in page[0])
-        values = sum(_value_size(entry) for _, page in with_values for entry in page[1])
+        values = sum(value_size(entry) for _, page in with_values for entry in page[1])
         if values < MIN_SHARE * keys:
             return found
         return [bounds for bounds, _ in with_values]
@@ -240,10 +240,6 @@ class SalvagedTable:
         """Raise the error: a newer Flin's file is not damaged, unless the operator knows better."""
         if not self._force:
             raise error
-
-
-def _value_size(entry: Entry) -> int:
-    return 0 if entry is TOMBSTONE else len(entry[0] if isinstance(entry, tuple) else entry)
 
 
 def same_table(left: TableMeta, right: TableMeta) -> bool:

@@ -483,13 +483,14 @@ class Commits(Turns):
             for active, frozen in zip(state.active, state.frozen, strict=True)
         )
         due = self._generation.due
+        operations = wal.sequence - self._generation.first_sequence
         generation = SealedGeneration(
-            memtables, segments, wal.position, wal.sequence, wal.next_number, due, self.open_bytes()
+            memtables, segments, wal.position, wal.sequence, wal.next_number, due, self.open_bytes(), operations
         )
         sealed, none = (generation, *state.sealed), ((),) * len(memtables)
         cached = self._kept(state.retired, sealed)
         state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed, retired=cached)
-        following = OpenGeneration(wal.position, self._generation.number + 1)
+        following = OpenGeneration(wal.position, wal.sequence, self._generation.number + 1)
         check = -1 if self.watchers.for_commits else wal.position + SEAL_CHECK_BYTES
         # No call in between: an interrupt finds all of this done, or nothing. One job flushes a segment, and once.
         self.state, wal.ended, self._generation = state, (), following

@@ -117,7 +117,7 @@ class Store(Captures):
         """The state of the replayed generations: the newest becomes the open one again, the others wait for their
         flush."""
         shards = self._versions.manifest.shards
-        self._generation = OpenGeneration(self._wal.position)
+        self._generation = OpenGeneration(self._wal.position, self._wal.sequence)
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
         active = empty_memtables(shards)
         if recovered:
@@ -125,6 +125,7 @@ class Store(Captures):
             active = split_memtable(newest.memtable, shards)
             self._generation.recovered_segments = tuple(newest.segments)
             self._generation.size_bytes = newest.bytes
+            self._generation.first_sequence -= newest.operations
             self._generation.due = due_of(newest.memtable)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._versions.manifest.version

@@ -44,7 +44,7 @@ def has_older_key(fs: FileSystem, path: str) -> bool:
 
 def _is_sealed(name: str) -> bool:
     parsed = maybe_parse(name)
-    return name == MANIFEST or (parsed is not None and parsed.role != "temporary")
+    return name == MANIFEST or (parsed is not None and parsed.role not in ("condensed", "temporary"))
 
 
 def _number_of(fs: SealedFileSystem, path: str) -> int:

@@ -40,7 +40,7 @@ from flin.engine.disk.cipher import NONCE_BYTES, SEAL_BYTES, TAG_BYTES, SealKey,
 from flin.engine.disk.file_name import maybe_value_number
 from flin.engine.disk.fs import FileSystem, Mapped
 from flin.engine.disk.sealed_files import SealedFileSystem
-from flin.engine.entry import KIND_DELETE, TOMBSTONE, Entry, Range
+from flin.engine.entry import KIND_DELETE, Entry, Range, value_size
 from flin.engine.wal.frames import (
     DELETE_BYTES,
     FRAME_BYTES,
@@ -179,7 +179,9 @@ class FrameSealer:
         plain = are_plain(points) if plain is None else plain
         large: list[tuple[int, Entry]] = []
         if not plain or max(map(len, points.values()), default=0) >= self.threshold:  # type: ignore[arg-type]  # plain
-            large = [(place, entry) for place, entry in enumerate(points.values()) if _size(entry) >= self.threshold]
+            large = [
+                (place, entry) for place, entry in enumerate(points.values()) if value_size(entry) >= self.threshold
+            ]
         if large:
             points = {key: _emptied(entry, self.threshold) for key, entry in points.items()}
         kind, columns = plain_payload(points, ranges, plain)
@@ -380,11 +382,7 @@ def _value(entry: Entry) -> bytes:
     return value
 
 
-def _size(entry: Entry) -> int:
-    return 0 if entry is TOMBSTONE else len(_value(entry))
-
-
 def _emptied(entry: Entry, threshold: int) -> Entry:
-    if _size(entry) < threshold:
+    if value_size(entry) < threshold:
         return entry
     return (b"", entry[1], entry[2]) if type(entry) is tuple else b""

@@ -9,6 +9,7 @@ from typing import Any
 from flin.engine.background import (
     compaction,
     compactor,
+    condensing,
     flush_lane,
     flushing,
     garbage,
@@ -58,6 +59,46 @@ def _change_segments(patch: Patch, change: Callable[[Any], Any]) -> None:
         return job.FlushJob(directory, number, epoch, shards, change(segments), *rest)
 
     patch.setattr(flush_lane, "FlushJob", flush_job)
+
+
+@caught_by(running_workloads)
+def condensed_log_without_deletes(patch: Patch) -> None:
+    """a condensed log holds all entries of its generation"""
+
+    def entries(generation: Any) -> Any:
+        for each in original(generation):
+            yield {key: entry for key, entry in each.items() if entry is not TOMBSTONE}
+
+    original = condensing._entries
+    patch.setattr(condensing, "_entries", entries)
+
+
+@caught_by(random_workloads)
+def condensed_logs_stay(patch: Patch) -> None:
+    """a condensed log goes when its flush has ended"""
+    patch.setattr(condensing.Condenser, "remove", lambda *_: None)
+
+
+@caught_by(running_workloads)
+def range_deletes_are_condensed_away(patch: Patch) -> None:
+    """a generation with range deletes is flushed from its segments"""
+
+    def is_condensable(generation: Any) -> bool:
+        entries = sum(memtable.size for layer in generation.memtables for memtable in layer)
+        return bool(0 < condensing.LEAST_WRITES * entries <= generation.operations)
+
+    patch.setattr(flush_lane, "is_condensable", is_condensable)
+
+
+@caught_by(layered_workloads)
+def condensed_log_newest_first(patch: Patch) -> None:
+    """the later of two commits wins, also in a condensed log"""
+
+    def entries(generation: Any) -> Any:
+        return reversed(list(original(generation)))
+
+    original = condensing._entries
+    patch.setattr(condensing, "_entries", entries)
 
 
 @caught_by(short_workloads)

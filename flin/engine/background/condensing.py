@@ -1,0 +1,122 @@
+"""Condensing: where keys were written again and again within a generation, its flush reads a log of the newest entries
+in place of the segments.
+
+A flush replays every write, and keeps the newest of each key: 1.3 to 1.9 µs a write. The memtables hold just these. So
+the process that has them writes them down as a segment of large commits, which takes 0.3 µs a key here and as much in
+the job. Counters, queues and caches are written often; a load of new keys is not, and is not condensed.
+
+The file is no part of the database: no manifest names it, it is never synced, it goes when its flush has ended, and the
+next open removes one that stayed. The segments stay until the edit, so nothing depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from itertools import islice
+from typing import Final, TypeAlias
+
+from flin.engine.background.job import FlushJob
+from flin.engine.catalog.generation import SealedGeneration
+from flin.engine.disk.file_name import condensed_name
+from flin.engine.disk.fs import AppendFile, FileSystem, append_all, join
+from flin.engine.disk.sealed_files import SealedFileSystem
+from flin.engine.entry import Entry, value_size
+from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader, SegmentSlice, encode_commit, encode_header
+from flin.engine.wal.sealed import FrameSealer
+
+LEAST_WRITES: Final = 3
+"""Writes per key from which on it pays. In processor time of all processes it breaks even below two; but the writer's
+process pays 0.3 µs a key, and so at most 0.1 a write."""
+
+COMMIT_ENTRIES: Final = 512
+"""Entries of one commit: 0.1 to 0.3 ms, then other threads may have the interpreter. With 2,048 one costs no less."""
+
+_Encode: TypeAlias = Callable[[int, int, int, dict[bytes, Entry]], bytes | bytearray]
+
+
+def is_condensable(generation: SealedGeneration) -> bool:
+    """Whether its keys were written so often that it pays. Not if there are range deletes: memtables of different
+    shards would have to be brought into one order."""
+    memtables = [memtable for of_shard in generation.memtables for memtable in of_shard]
+    entries = sum(memtable.size for memtable in memtables)
+    return 0 < LEAST_WRITES * entries <= generation.operations and not any(memtable.deleted for memtable in memtables)
+
+
+class Condenser:
+    """Writes the condensed logs of one database, and removes them."""
+
+    def __init__(self, fs: FileSystem, database_id: bytes, random_bytes: Callable[[int], bytes]) -> None:
+        self._fs = fs
+        self._database_id = database_id
+        self._random_bytes = random_bytes
+
+    def write(self, job: FlushJob, generation: SealedGeneration, rest: Callable[[], None]) -> SegmentSlice | None:
+        """Write that of a job's generation. `rest` is called after each commit.
+
+        None if the disk refuses it (it may be full), or if there is a large value, which can stay in its segment: then
+        the flush reads the segments."""
+        end = 0
+        try:
+            with closing(self._fs.create(_path(job))) as file:
+                end = self._write(file, job, generation, rest)
+        except OSError:
+            end = 0
+        finally:
+            if not end:
+                self.remove(job)
+        return SegmentSlice(_name(job), HEADER_BYTES, end) if end else None
+
+    def remove(self, job: FlushJob) -> None:
+        """Remove that of a job. What cannot be removed goes at the next open."""
+        with suppress(OSError):
+            self._fs.remove(_path(job))
+
+    def _write(self, file: AppendFile, job: FlushJob, generation: SealedGeneration, rest: Callable[[], None]) -> int:
+        """The file's length; 0 if there is a large value. OSError."""
+        salt, encode = self._encoder(job)
+        # The newest of its sequences, as many as there are entries: the last one is the generation's.
+        sequence = generation.next_sequence - sum(map(len, _entries(generation)))
+        header = SegmentHeader(self._database_id, job.number, salt, 0, sequence, 0, 0, 0)
+        append_all(file, encode_header(header))
+        end = HEADER_BYTES
+        for points in _commits(generation):
+            if job.value_threshold and max(map(value_size, points.values())) >= job.value_threshold:
+                return 0
+            frame = encode(end, sequence, 0, points)
+            append_all(file, frame)
+            end += len(frame)
+            sequence += len(points)
+            rest()
+        return end
+
+    def _encoder(self, job: FlushJob) -> tuple[bytes, _Encode]:
+        """A new salt, and what makes the frames of a segment that has it."""
+        if not isinstance(self._fs, SealedFileSystem):
+            salt = self._random_bytes(8)
+            return salt, partial(encode_commit, salt)
+        salt = self._fs.segment_salt()
+        return salt, FrameSealer(self._fs.segment_key(salt, job.number, _path(job)), salt, 0, 0).commit
+
+
+def _entries(generation: SealedGeneration) -> Iterator[dict[bytes, Entry]]:
+    """Those of all memtables, a shard's newer ones after its older ones."""
+    for newest_first in generation.memtables:
+        for memtable in reversed(newest_first):
+            yield memtable.entries
+
+
+def _commits(generation: SealedGeneration) -> Iterator[dict[bytes, Entry]]:
+    for entries in _entries(generation):
+        items = iter(entries.items())
+        while points := dict(islice(items, COMMIT_ENTRIES)):
+            yield points
+
+
+def _name(job: FlushJob) -> str:
+    return condensed_name(job.number, job.epoch)
+
+
+def _path(job: FlushJob) -> str:
+    return join(job.directory, _name(job))

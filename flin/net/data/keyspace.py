@@ -389,7 +389,7 @@ class Keyspace:
             self._forget_objects(keys)
         self._points.update(zip(keys, values, strict=True))
         self._pending.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
-        self.discard_replies(keys)
+        self.hot.discard_many(keys)
 
     def delete(self, key: bytes) -> None:
         """Delete the key. The caller knows that it is there."""
@@ -577,15 +577,9 @@ class Keyspace:
         stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
         self._points.update(zip(stored, entries, strict=True))
         self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)
-        self.discard_replies(keys)
+        self.hot.discard_many(keys)
         for observer in self.observers:
             observer.keys_written(keys)
-
-    def discard_replies(self, keys: Sequence[bytes]) -> None:
-        for replies in (self.hot.young, self.hot.old):
-            if replies and not replies.keys().isdisjoint(keys):  # which would go over all keys even if it is empty
-                for key in keys:
-                    replies.pop(key, None)
 
     def _count_with_pending(self) -> int:
         """Count inside a transaction: the keys that the pending batch changes are looked up one by one."""

@@ -50,7 +50,7 @@ def _forget(keyspace: Keyspace, points: dict[bytes, Entry], keys: list[bytes], d
         keyspace.hot.clear()
         objects.forget_all()
         return
-    keyspace.discard_replies(keys)
+    keyspace.hot.discard_many(keys)
     if not len(objects):
         return
     for key in keys:

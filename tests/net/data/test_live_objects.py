@@ -347,13 +347,13 @@ def test_room_is_lent_by_the_cached_replies(machine: Machine, monkeypatch: pytes
     monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 100)
     databases = Databases(machine.store, machine.pending, 1, 1 << 20)
     keyspace = databases.keyspaces[0]
-    full = keyspace.hot._half_bytes
+    full = keyspace.hot._room_bytes
     for number in range(400):
         keyspace.objects.find_or_make(b"%d" % number, Hash).put_many({b"field": b"v" * 1000})
     machine.pending.commit()
     objects = keyspace.objects
     objects._check()
     assert objects.memory_bytes() <= 1 << 19
-    assert full // 2 <= keyspace.hot._half_bytes < full - objects.memory_bytes() // 3
+    assert full // 2 <= keyspace.hot._room_bytes < full - objects.memory_bytes() // 3
     databases.clear()
-    assert keyspace.hot._half_bytes == full
+    assert keyspace.hot._room_bytes == full

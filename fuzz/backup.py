@@ -76,7 +76,8 @@ def _resealed(changes: bytes) -> bytes:
     source = ByteSource(changes)
     content: Any = json.loads(_sample().read(ENTRY))
     fields = content["entry"]
-    values: list[Any] = [0, 1, -1, 1 << 70, True, None, "", "AAAA", [], {}, [["../x", 1, "00000000"]], 1.5]
+    values: list[Any] = [0, 1, -1, 1 << 70, True, None, "", "AAAA", [], {}, 1.5]
+    values += [[["../x", 1, "0" * digits]] for digits in (8, 32)]
     for _ in range(1 + source.randrange(3)):
         name = sorted(fields)[source.randrange(len(fields))]
         value = deepcopy(values[source.randrange(len(values))])  # a later round changes it: it must not hold itself

@@ -62,7 +62,7 @@ def test_the_segment_of_the_document() -> None:
 
 
 def test_the_manifest_of_the_document() -> None:
-    table = TableMeta("00000003-0000.2.sst", 0, 405, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6, ((0, 2),))
+    table = TableMeta("00000003-0000.2.sst", 0, 429, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6, ((0, 2),))
     version = Version((((table,),),), {0: 2})
     expected = Manifest(DATABASE_ID, 2, 1, 4, 3, 700, 10, 1_700_000_000_000, version)
     data = _bytes_of("A manifest, byte by byte")

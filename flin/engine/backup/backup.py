@@ -2,7 +2,8 @@
 
 The files that earlier backups brought are not copied again. Each life of a database makes other names (its epoch), but
 a directory that was copied by other means has two lives of the same epoch. So the ends of a file that is there are
-compared with those of the database's own: segments begin with random bytes, tables end with checksums.
+compared with those of the database's own: segments begin with random bytes, a table ends with a checksum of all its
+checksums.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from flin.engine.backup import sealed_manifest
 from flin.engine.backup.catalogue import Catalogue
 from flin.engine.backup.checkpoint import refuse_inside
 from flin.engine.backup.entry import Entry, StoredFile
-from flin.engine.backup.file_copy import copy_file, write_file
+from flin.engine.backup.file_copy import Checksum, copy_file, write_file
 from flin.engine.catalog import manifest as manifest_format
-from flin.engine.checksum import crc32
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import lock_directory
 from flin.engine.disk.sealed_files import raw_of
@@ -26,7 +26,8 @@ from flin.engine.tree.store import Store
 from flin.errors import StorageError
 
 COMPARED_BYTES: Final = 4096
-"""Bytes of each end of a file that is there already."""
+"""Bytes of each end of a file that is there already, and of each table in it: the footer is there, and at least the
+checksum of its properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,13 @@ class _Copying:
         self._catalogue = catalogue
         self._known = known
         self._made: set[str] = set()
+        self._ends_of_tables: dict[str, list[int]] = {}
 
     def entry(self, capture: Capture, number: int) -> Entry:
         """Copy what is not there yet."""
+        shards = capture.manifest.version.shards
+        for table in (table for runs in shards for run in runs for table in run):
+            self._ends_of_tables.setdefault(table.file, []).append(table.offset + table.length)
         stored = [self._stored(name, size) for name, size in capture.files.items()]
         reused = len(stored) - len(self._made)
         stored.append(self._last(capture))
@@ -136,7 +141,8 @@ class _Copying:
             self._made.add(name)
             return StoredFile(name, *copy_file(self._fs, old, new, size, self._store.check_open))
         wanted = size or self._fs.file_size(old)
-        if there.size != wanted or self._ends(old, wanted) != self._ends(new, wanted):
+        ends = [wanted, *self._ends_of_tables.get(name, ())]
+        if there.size != wanted or self._parts(old, ends) != self._parts(new, ends):
             raise self._another(name)
         return there
 
@@ -146,7 +152,9 @@ class _Copying:
         data = capture.last_segment
         self._made.add(capture.last_name)
         write_file(self._fs, join(self._catalogue.files, capture.last_name), data)
-        return StoredFile(capture.last_name, len(data), crc32(data))
+        checksum = Checksum()
+        checksum.update(data)
+        return StoredFile(capture.last_name, len(data), checksum.digits())
 
     def _another(self, name: str) -> StorageError:
         reason = (
@@ -154,10 +162,12 @@ class _Copying:
         )
         return StorageError("back up into", self._catalogue.path, f"{reason}; name another directory")
 
-    def _ends(self, path: str, size: int) -> tuple[bytes, bytes]:
+    def _parts(self, path: str, ends: list[int]) -> list[bytes]:
+        """A file's beginning, and what comes before each of these ends."""
         file = self._fs.open(path)
         try:
-            part = min(size, COMPARED_BYTES)
-            return file.pread(part, 0), file.pread(part, size - part)
+            sizes = [min(end, COMPARED_BYTES) for end in ends]
+            parts = [file.pread(size, end - size) for size, end in zip(sizes, ends, strict=True)]
+            return [file.pread(sizes[0], 0), *parts]
         finally:
             file.close()

@@ -136,7 +136,7 @@ class Catalogue:
                 checked.add(name)
                 path = join(self.files, name)
                 try:
-                    found = checksum_of(self._fs, path)
+                    found = checksum_of(self._fs, path, checksum)
                 except FileNotFoundError:
                     problems.append(CorruptionError(path, 0, f"backup {number} names this file, and it is not there"))
                 except OSError as error:
@@ -149,7 +149,7 @@ class Catalogue:
         return problems
 
 
-def _difference(found: tuple[int, int], wanted: tuple[int, int]) -> str:
+def _difference(found: tuple[int, str], wanted: tuple[int, str]) -> str:
     if found[0] != wanted[0]:
         return f"it is {found[0]} bytes long, the backup had {wanted[0]}"
-    return f"its checksum is {found[1]:08x}, the backup's was {wanted[1]:08x}"
+    return f"its checksum is {found[1]}, the backup's was {wanted[1]}"

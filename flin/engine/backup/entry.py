@@ -1,6 +1,6 @@
 """An entry of a backup's catalogue: one backup, as JSON, and what makes it a database again.
 
-    {"flin_backup": 1,                      the format's number
+    {"flin_backup": 2,                      the format's number
      "crc32": "8 hexadecimal digits",       of the entry as JSON without blanks, its keys sorted
      "entry": {
        "number": 7,                         that of the file's name
@@ -11,7 +11,10 @@
        "reused_files": 12,                  how many of its files earlier backups had brought
        "manifest": "base64",                the database's manifest at that time; sealed, if it is encrypted
        "keys": "base64",                    its file of keys, if it is encrypted; else empty
-       "files": [["00000003-0000.2.sst", 405, "8 hexadecimal digits"], ...]}}   name, size, CRC-32, by name
+       "files": [["00000003-0000.2.sst", 429, "32 hexadecimal digits"], ...]}}   name, size, BLAKE2b, by name
+
+Format 1 had CRC-32 (8 digits), which cannot tell two tables of one layout apart, since their blocks end with their own.
+A file that was copied then keeps it.
 
 Any bytes decode to an entry or raise CorruptionError or FormatVersionError. A file name is data: what Flin would not
 write is corruption, so no path leaves the directory.
@@ -31,7 +34,7 @@ from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import maybe_parse
 from flin.errors import CorruptionError, FormatVersionError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _NUMBERS: Final = ("number", "made_at_ms", "sequence", "copied_bytes", "reused_files")
 _FIELDS: Final = {*_NUMBERS, "database_id", "manifest", "keys", "files"}
@@ -43,7 +46,7 @@ class StoredFile(NamedTuple):
 
     name: str
     size: int
-    checksum: int  # CRC-32 of the whole file
+    checksum: str  # of the whole file, in hexadecimal digits (file_copy.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def encode(entry: Entry) -> bytes:
     fields = {name: getattr(entry, name) for name in _NUMBERS}
     fields["database_id"] = entry.database_id.hex()
     fields["manifest"], fields["keys"] = (b64encode(data).decode() for data in (entry.manifest, entry.keys))
-    fields["files"] = [[name, size, f"{checksum:08x}"] for name, size, checksum in entry.files]
+    fields["files"] = [*map(list, entry.files)]
     content = {"flin_backup": FORMAT, "crc32": _checksum(fields), "entry": fields}
     return json.dumps(content, indent=1).encode() + b"\n"
 
@@ -76,7 +79,11 @@ def decode(data: bytes, path: str, number: int) -> Entry:
         if type(version) is int and version > FORMAT:
             raise FormatVersionError(path, f"backup format {version}, of a newer Flin: this one reads {FORMAT}")
         fields = content["entry"]
-        if version != FORMAT or content.keys() != {"flin_backup", "crc32", "entry"} or fields.keys() != _FIELDS:
+        if (
+            version not in (1, FORMAT)
+            or content.keys() != {"flin_backup", "crc32", "entry"}
+            or fields.keys() != _FIELDS
+        ):
             raise ValueError("it has not the fields of one")
         if content["crc32"] != _checksum(fields):
             raise ValueError("its checksum does not match")
@@ -117,9 +124,9 @@ def _file(name: str, size: int, checksum: str) -> StoredFile:
     parsed = maybe_parse(name)
     if parsed is None or parsed.role not in _ROLES:
         raise ValueError(f"{name!r} is not the name of a file of a database")
-    if type(size) is not int or size <= 0 or not re.fullmatch("[0-9a-f]{8}", checksum):
+    if type(size) is not int or size <= 0 or not re.fullmatch("[0-9a-f]{8}([0-9a-f]{24})?", checksum):
         raise ValueError(f"{name} has no size, or no checksum")
-    return StoredFile(name, size, int(checksum, 16))
+    return StoredFile(name, size, checksum)
 
 
 def _checksum(fields: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from typing import Final
 
 from flin.engine.checksum import crc32
@@ -11,6 +12,27 @@ from flin.errors import CorruptionError
 
 CHUNK_BYTES: Final = 1 << 20
 """Bytes read at once: many enough for the disk, few beside any memory limit."""
+
+
+CRC_DIGITS: Final = 8
+"""So long are checksums in backups of format 1."""
+
+
+class Checksum:
+    """The checksum of a file, in hexadecimal digits: BLAKE2b, or CRC-32 if it is compared with a short one."""
+
+    def __init__(self, like: str = "") -> None:
+        self._blake = None if len(like) == CRC_DIGITS else blake2b(digest_size=16)
+        self._crc = 0
+
+    def update(self, data: bytes) -> None:
+        if self._blake is None:
+            self._crc = crc32(data, self._crc)
+        else:
+            self._blake.update(data)
+
+    def digits(self) -> str:
+        return f"{self._crc:08x}" if self._blake is None else self._blake.hexdigest()
 
 
 def nothing() -> None:
@@ -30,21 +52,21 @@ def link_or_copy(fs: FileSystem, old: str, new: str, size: int, checkpoint: Call
 
 
 def copy_file(
-    fs: FileSystem, old: str, new: str, size: int, checkpoint: Callable[[], None] = nothing
-) -> tuple[int, int]:
-    """Copy `size` bytes of a file (0: all) into a new one, and sync its data. Returns its size and CRC-32. `checkpoint`
-    is called now and then. OSError; CorruptionError if the file is shorter."""
-    checksum = total = 0
+    fs: FileSystem, old: str, new: str, size: int, checkpoint: Callable[[], None] = nothing, like: str = ""
+) -> tuple[int, str]:
+    """Copy `size` bytes of a file (0: all) into a new one, and sync its data. Returns its size and its checksum, of the
+    kind of `like`. `checkpoint` is called now and then. OSError; CorruptionError if the file is shorter."""
+    checksum, total = Checksum(like), 0
     target = fs.create(new)
     try:
         for data in read_file(fs, old, size, checkpoint):
             append_all(target, data)
-            checksum = crc32(data, checksum)
+            checksum.update(data)
             total += len(data)
         target.sync()
     finally:
         target.close()
-    return total, checksum
+    return total, checksum.digits()
 
 
 def write_file(fs: FileSystem, path: str, data: bytes) -> None:
@@ -57,13 +79,13 @@ def write_file(fs: FileSystem, path: str, data: bytes) -> None:
         file.close()
 
 
-def checksum_of(fs: FileSystem, path: str, checkpoint: Callable[[], None] = nothing) -> tuple[int, int]:
-    """The size and the CRC-32 of a whole file."""
-    checksum = total = 0
-    for data in read_file(fs, path, 0, checkpoint):
-        checksum = crc32(data, checksum)
+def checksum_of(fs: FileSystem, path: str, like: str) -> tuple[int, str]:
+    """The size of a whole file, and its checksum of the kind of `like`."""
+    checksum, total = Checksum(like), 0
+    for data in read_file(fs, path, 0):
+        checksum.update(data)
         total += len(data)
-    return total, checksum
+    return total, checksum.digits()
 
 
 def read_file(fs: FileSystem, path: str, size: int, checkpoint: Callable[[], None] = nothing) -> Iterator[bytes]:

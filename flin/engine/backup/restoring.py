@@ -111,7 +111,7 @@ def _unlocked(
 def _fill(fs: FileSystem, catalogue: Catalogue, entry: Entry, target: NewDirectory) -> None:
     for name, size, checksum in entry.files:
         source = join(catalogue.files, name)
-        if copy_file(fs, source, join(target.path, name), size)[1] != checksum:
+        if copy_file(fs, source, join(target.path, name), size, like=checksum)[1] != checksum:
             raise CorruptionError(source, 0, f"it is not as backup {entry.number} had it; another number may be whole")
     if entry.keys:
         write_file(fs, join(target.path, KEYS), entry.keys)

@@ -110,8 +110,10 @@ def decode_footer(data: bytes, path: str, offset: int) -> Footer:
 
 
 def encode_properties(
-    meta: TableMeta, codec: str, keys: tuple[int, int] | None = None, values: ValueBytes = ()
+    meta: TableMeta, codec: str, keys: tuple[int, int] | None = None, values: ValueBytes = (), checksums: int = 0
 ) -> bytes:
+    """`checksums`: the CRC-32 of the checksums of all blocks before. So the ends of two tables differ if they do. (A
+    CRC-32 over all is the same for every table of a layout, since each block ends with its own.)"""
     properties = {name: str(getattr(meta, own)).encode() for name, own in _NUMBERS.items()}
     properties |= {"smallest": meta.smallest, "largest": meta.largest}
     properties |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
@@ -121,6 +123,7 @@ def encode_properties(
         properties["values"] = _encode_pairs(values)
     if keys is not None:
         properties |= {"keys": str(keys[0]).encode(), "key_index": str(keys[1]).encode()}
+    properties["checksums"] = b"%010d" % checksums
     parts = []
     for name, value in properties.items():
         parts.append(bytes((len(name),)) + name.encode() + struct.pack("<I", len(value)) + value)

@@ -17,6 +17,7 @@ from itertools import accumulate, repeat
 from operator import add
 from typing import Any, Final
 
+from flin.engine.checksum import crc32
 from flin.engine.entry import KIND_DELETE, KIND_POINTER, KIND_PUT, TOMBSTONE, Entry, Pointer, Range
 from flin.engine.key import USER_END, count_by_namespace, without_pieces
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
@@ -24,6 +25,7 @@ from flin.engine.table import footer as table_footer
 from flin.engine.table.block import MAX_ENTRIES, Annotations, Sizes
 from flin.engine.table.key_part import MIN_SHARE, KeyPartWriter
 from flin.engine.table.meta import TableMeta
+from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.engine.table.value_files import rows_of
 
 _WITHOUT_POINTERS: Final = bytes.maketrans(bytes((KIND_POINTER,)), bytes((KIND_PUT,)))
@@ -72,6 +74,7 @@ class TableWriter:
         self._pieces: list[bytes] = []
         self._pieces_size = 0
         self._size = 0
+        self._checksums = 0
         self._separators: list[bytes] = []
         self._starts: list[int] = [0]
         self._hashes = array("I")
@@ -138,7 +141,7 @@ class TableWriter:
         properties_start = self._size
         meta = self._meta(0)
         values = tuple(sorted(self.values.items()))
-        properties = table_footer.encode_properties(meta, self._options.codec, key_part, values)
+        properties = table_footer.encode_properties(meta, self._options.codec, key_part, values, self._checksums)
         size = self._size + len(properties) + table_footer.FOOTER_SIZE
         self._write_part(properties)
         footer = table_footer.Footer(expiry_start, filter_start, index_start, ranges_start, properties_start, size)
@@ -278,8 +281,10 @@ class TableWriter:
             self._points[namespace] = self._points.get(namespace, 0) + count
 
     def _write_part(self, *pieces: bytes) -> None:
+        """Write a block, which ends with its checksum."""
         for piece in pieces:
             self._write(piece)
+        self._checksums = crc32(piece[-CHECKSUM_SIZE:], self._checksums)
         if self._seals:
             self._flush()
 

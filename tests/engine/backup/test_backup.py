@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 import flin.engine
+from flin.engine.backup import entry as entry_format
 from flin.engine.backup.catalogue import Catalogue
 from flin.engine.disk.file_name import UNFINISHED_COPY
 from flin.engine.engine import store_of
@@ -30,6 +33,13 @@ def _filled(disk: SimulatedDisk) -> Any:
     db.flush()
     db.put(b"wal", b"1")
     return db
+
+
+def _copy_by_other_means(disk: SimulatedDisk) -> None:
+    disk.make_directory("/twin")
+    for path, data in disk.files().items():
+        if path.startswith(f"{DB}/"):
+            disk.write(path.replace(DB, "/twin"), data)
 
 
 def _restored(disk: SimulatedDisk, path: str, number: int | None = None) -> dict[bytes, bytes]:
@@ -167,7 +177,7 @@ def test_a_damaged_entry_is_said_and_stops_removals() -> None:
     assert _restored(disk, "/second", 2)[b"x"] == b"1"
     disk.lose(path)
     assert db.backup(BACKUPS).number == 3
-    disk.write(path, data.replace(b'"flin_backup": 1', b'"flin_backup": 2'))
+    disk.write(path, data.replace(b'"flin_backup": 2', b'"flin_backup": 3'))
     with pytest.raises(FormatVersionError, match="newer Flin"):
         flin.engine.backups(BACKUPS, fs=disk)
     db.close()
@@ -227,10 +237,7 @@ def test_a_directory_that_was_copied_by_other_means_is_another_database() -> Non
     disk = SimulatedDisk()
     db = _filled(disk)
     db.close()
-    disk.make_directory("/twin")
-    for path, data in disk.files().items():
-        if path.startswith(f"{DB}/"):
-            disk.write(path.replace(DB, "/twin"), data)
+    _copy_by_other_means(disk)
     first, twin = opened(disk), flin.engine.open("/twin", fs=disk, runner="inline")
     for db, value in ((first, b"1"), (twin, b"2")):
         db.put(b"life", value)
@@ -242,6 +249,83 @@ def test_a_directory_that_was_copied_by_other_means_is_another_database() -> Non
     assert flin.engine.verify_backup(BACKUPS, fs=disk) == []
     first.close()
     twin.close()
+
+
+def test_twins_whose_tables_differ_only_in_the_middle_are_told_apart() -> None:
+    """Same keys, sequences and sizes, and blocks that end with their own CRC-32: so the files' is the same, too."""
+    disk = SimulatedDisk()
+    opened(disk).close()
+    _copy_by_other_means(disk)
+    first = opened(disk, compression="none")
+    twin = flin.engine.open("/twin", fs=disk, runner="inline", compression="none")
+    for db, middle in ((first, b"1"), (twin, b"2")):
+        db.put_many((b"%04d" % number, (middle if number == 500 else b"0") * 100) for number in range(1000))
+        db.flush()
+    (name,) = (name for name in disk.names(DB) if name.endswith(".sst"))
+    one, other = (disk.read(f"{path}/{name}") for path in (DB, "/twin"))
+    assert crc32(one[:-500]) == crc32(other[:-500])
+    assert one[:4096] == other[:4096]
+    first.backup(BACKUPS)
+    with pytest.raises(StorageError, match=r"\.sst is another file than the database's"):
+        twin.backup(BACKUPS)
+    disk.write(f"{BACKUPS}/files/{name}", other)
+    assert [error.path for error in flin.engine.verify_backup(BACKUPS, fs=disk)] == [f"{BACKUPS}/files/{name}"]  # type: ignore[attr-defined]
+    with pytest.raises(CorruptionError, match="not as backup 1 had it"):
+        flin.engine.restore(BACKUPS, "/restored", fs=disk)
+    first.close()
+    twin.close()
+
+
+def test_each_table_of_a_file_is_compared() -> None:
+    """A flush writes the tables of all shards one after the other into a file."""
+    disk = SimulatedDisk()
+    opened(disk, shards=4).close()
+    _copy_by_other_means(disk)
+    options: Any = {"compression": "none", "shards": 4}
+    first, twin = opened(disk, **options), flin.engine.open("/twin", fs=disk, runner="inline", **options)
+    for db, middle in ((first, b"1"), (twin, b"2")):
+        db.put_many((b"%04d" % number, (middle if number == 501 else b"0") * 100) for number in range(1000))
+        db.flush()
+        tables = [table for (run,) in store_of(db).manifest.version.shards for table in run]
+        assert len({table.file for table in tables}) == 1
+        assert tables[0].smallest[-4:] == b"0001", "the other value is not in the last table"
+    first.backup(BACKUPS)
+    with pytest.raises(StorageError, match=r"\.sst is another file than the database's"):
+        twin.backup(BACKUPS)
+    first.close()
+    twin.close()
+
+
+def test_backups_of_the_first_format_go_on() -> None:
+    """It had the CRC-32 of files. Those are kept with theirs, and compared."""
+    disk = SimulatedDisk()
+    db = _filled(disk)
+    db.backup(BACKUPS)
+    path = f"{BACKUPS}/catalogue/00000001.json"
+    content = json.loads(disk.read(path))
+    content["flin_backup"] = 1
+    for row in content["entry"]["files"]:
+        row[2] = f"{crc32(disk.read(f'{BACKUPS}/files/{row[0]}')):08x}"
+    content["crc32"] = entry_format._checksum(content["entry"])
+    disk.write(path, json.dumps(content).encode())
+    assert flin.engine.verify_backup(BACKUPS, fs=disk) == []
+    before = _restored(disk, "/before")
+    db.put(b"more", b"1")
+    db.flush()
+    assert db.backup(BACKUPS, verify=True).reused_files == 3
+    assert {len(file.checksum) for file in Catalogue(disk, BACKUPS).entry(2).files} == {8, 32}
+    assert _restored(disk, "/first", 1) == before
+    assert _restored(disk, "/second") == {**before, b"more": b"1"}
+    name = content["entry"]["files"][0][0]
+    data = bytearray(disk.read(f"{BACKUPS}/files/{name}"))
+    data[50] ^= 1
+    disk.write(f"{BACKUPS}/files/{name}", bytes(data))
+    (problem,) = flin.engine.verify_backup(BACKUPS, fs=disk)
+    assert "its checksum is" in str(problem)
+    for number in (1, 2):
+        with pytest.raises(CorruptionError, match=f"not as backup {number} had it"):
+            flin.engine.restore(BACKUPS, "/damaged", number=number, fs=disk)
+    db.close()
 
 
 # Failures.

@@ -15,9 +15,9 @@ from flin.engine.catalog.version import Version
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 
-TABLE = TableMeta("00000003-0000.2.sst", 0, 405, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6, ((0, 2),))
+TABLE = TableMeta("00000003-0000.2.sst", 0, 429, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6, ((0, 2),))
 MANIFEST = Manifest(bytes(range(16)), 2, 1, 4, 3, 700, 10, 1_700_000_000_000, Version((((TABLE,),),), {0: 2}))
-FILES = (StoredFile("00000003-0000.2.sst", 405, 0xDEADBEEF), StoredFile("00000003.2.wal", 132, 7))
+FILES = (StoredFile("00000003-0000.2.sst", 429, "deadbeef" * 4), StoredFile("00000003.2.wal", 132, "00000007"))
 ENTRY = Entry(7, 1_700_000_000_000, 9, 537, 0, MANIFEST.database_id, encode(MANIFEST), b"", FILES)
 
 
@@ -56,6 +56,7 @@ def test_any_flipped_bit_is_found_or_harmless() -> None:
         (lambda c: c["entry"]["files"].pop(0), "not those of its manifest"),
         (lambda c: c["entry"]["files"].reverse(), "order of their names"),
         (lambda c: c["entry"]["files"].append(["00000009.2.wal", 1, "0000000G"]), "no checksum"),
+        (lambda c: c["entry"]["files"].append(["00000009.2.wal", 1, "0" * 16]), "no checksum"),
         (lambda c: c["entry"]["files"].append(["00000009.2.wal", 0, "00000000"]), "no size"),
         (lambda c: c["entry"]["files"].append(["../../etc/passwd", 1, "00000000"]), "not the name of a file"),
         (lambda c: c["entry"]["files"].append(["MANIFEST.7.tmp", 1, "00000000"]), "not the name of a file"),
@@ -87,6 +88,10 @@ def test_the_checksum_covers_every_field() -> None:
             entry_format.decode(data, "e", 7)
 
 
+def test_the_first_format_is_read() -> None:
+    assert entry_format.decode(_changed(lambda c: c.update(flin_backup=1)), "e", 7) == ENTRY
+
+
 def test_a_newer_format() -> None:
     with pytest.raises(FormatVersionError, match="newer Flin"):
-        entry_format.decode(_changed(lambda c: c.update(flin_backup=2, entry={})), "e", 7)
+        entry_format.decode(_changed(lambda c: c.update(flin_backup=3, entry={})), "e", 7)

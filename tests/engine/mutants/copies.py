@@ -8,7 +8,6 @@ from typing import Any
 from flin.engine.backup import backup, file_copy, restoring
 from flin.engine.backup.catalogue import Catalogue
 from flin.engine.backup.new_directory import NewDirectory
-from flin.engine.checksum import crc32
 from flin.engine.disk.fs import append_all
 from flin.engine.tree.store import Store
 from flin.engine.tree.table_cache import TableCache
@@ -93,7 +92,9 @@ def files_of_a_backup_are_not_synced(patch: Patch) -> None:
         file = fs.create(new)
         append_all(file, data)
         file.close()
-        return len(data), crc32(data)
+        checksum = file_copy.Checksum()
+        checksum.update(data)
+        return len(data), checksum.digits()
 
     patch.setattr(backup, "copy_file", copy_file)
 
@@ -132,7 +133,7 @@ def files_are_pruned_before_their_entry(patch: Patch) -> None:
 def restore_compares_no_checksums(patch: Patch) -> None:
     """a damaged backup is not restored"""
 
-    def copy_file(*arguments: Any) -> Any:
+    def copy_file(*arguments: Any, like: str) -> Any:
         return original(*arguments)[0], Equal()
 
     class Equal:

@@ -80,11 +80,23 @@ def map_of(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> SlotMap:
     return changed(SlotMap(), keys, (Event(pair) for pair in pairs), groups)
 
 
+def understood(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> tuple[SlotMap, dict[bytes, CorruptionError]]:
+    """What `map_of` gives of the pairs that are something, and by key why the others are not."""
+    found, wrong = SlotMap(), {}
+    for pair in pairs:
+        try:
+            found = changed(found, keys, (Event(pair),), groups)
+        except CorruptionError as error:
+            wrong[pair.key] = error
+    return found, wrong
+
+
 def changed(old: SlotMap, keys: Keys, events: Iterable[Event], groups: int = 0) -> SlotMap:
     """The map after these events of a watch of `keys.map`. CorruptionError if a value is none. groups: as above."""
     cluster, members, room = old.cluster, old.members, old.room
     nodes, replicas, leaders, refused = dict(old.nodes), dict(old.replicas), dict(old.leaders), dict(old.refused)
     revisions = dict(old.revisions)
+    count = groups or old.groups
     for pair, is_delete in events:
         key = pair.key
         if not is_delete:
@@ -92,7 +104,8 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event], groups: int = 0) 
         elif revisions.pop(key, None) is None:
             continue  # it was none of the map's
         if key == keys.cluster:
-            cluster = None if is_delete else _cluster(keys, pair, groups or old.groups)
+            cluster = None if is_delete else _cluster(keys, pair, count)
+            count = count if cluster is None else cluster.groups
         elif key == keys.members:
             members = MembersValue() if is_delete else MembersValue.of(pair)
         elif key == keys.room:
@@ -100,9 +113,17 @@ def changed(old: SlotMap, keys: Keys, events: Iterable[Event], groups: int = 0) 
         elif _is_in(keys.nodes, key):
             _set(nodes, name_of(key), None if is_delete else NodeValue.of(pair))
         elif _is_in(keys.replica_sets, key):
-            _set(replicas, _group(pair, cluster), None if is_delete else ReplicasValue.of(pair))
+            _set(
+                replicas,
+                group_of(key) if is_delete else _group(pair, count),
+                None if is_delete else ReplicasValue.of(pair),
+            )
         elif _is_in(keys.leaders, key):
-            _set(leaders, _group(pair, cluster), None if is_delete else LeaderValue.of(pair))
+            _set(
+                leaders,
+                group_of(key) if is_delete else _group(pair, count),
+                None if is_delete else LeaderValue.of(pair),
+            )
         elif _is_in(keys.refusals, key):
             _set(refused, name_of(key), None if is_delete else RefusedValue.of(pair))
     return SlotMap(cluster, members, room, nodes, replicas, leaders, refused, revisions)
@@ -128,11 +149,12 @@ def _cluster(keys: Keys, pair: Pair, groups: int) -> ClusterValue:
     return found
 
 
-def _group(pair: Pair, cluster: ClusterValue | None) -> int:
-    """The one that a key names. The cluster stands before all groups, in lists and in time."""
+def _group(pair: Pair, count: int) -> int:
+    """The one that a key names. count: how many there are; 0: nobody knows. The cluster stands before all groups, in
+    lists and in time."""
     group = group_of(pair.key)
-    if cluster is not None and group >= cluster.groups:
-        raise CorruptionError(f"etcd: {pair.key.decode()}", 0, f"there are {cluster.groups} groups")
+    if 0 < count <= group:
+        raise CorruptionError(f"etcd: {pair.key.decode()}", 0, f"there are {count} groups")
     return group
 
 

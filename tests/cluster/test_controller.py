@@ -341,3 +341,50 @@ def test_another_number_of_groups_moves_nothing() -> None:
         with pytest.raises(CorruptionError):
             controller.step()
     assert controller.away() == []
+
+
+def test_while_a_group_is_damaged_the_others_are_cared_for() -> None:
+    """Nobody touches that group, and it counts as it was known: no copy moves because of it."""
+    scene = Scene()
+    for name in "abc":
+        scene.add(name)
+    scene.pass_seconds(5, *"abc")
+    before = scene.controllers["a"].map
+    damaged = [KEYS.replicas(2), KEYS.leader(3), KEYS.replica_sets[0] + b"zz", KEYS.leaders[0] + b"99"]
+    scene.store.txn((), [Put(key, b"{") for key in damaged], timeout=1)
+    for count in range(30):
+        scene.now += 1
+        for name in "ab":
+            scene.store.txn((), (Put(KEYS.alive(name), AliveValue(count, "s").encode()),), timeout=1)
+            with pytest.raises(CorruptionError, match="map/leader/03"):
+                scene.controllers[name].step()
+    found = scene.controllers["a"].map
+    assert {*found.replicas} == {*range(6)}
+    assert found.replicas[2] == before.replicas[2]
+    assert {group: value.nodes for group, value in found.replicas.items()} == {
+        group: value.nodes for group, value in before.replicas.items()
+    }
+    led = {value.preferred for group, value in found.replicas.items() if group not in (2, 3)}
+    assert led == {"a", "b"}, "c is away"
+    assert [pair.value for key in damaged for pair in scene.store.get(key, timeout=1).pairs] == [b"{"] * 4
+    fresh = Controller(scene.values.client(), KEYS, "a", "s2", clock=lambda: scene.now)
+    with pytest.raises(CorruptionError):
+        fresh.step()
+    assert fresh.map.groups == 0, "it does not know how the group was"
+
+
+@pytest.mark.parametrize("key", [KEYS.node("c"), KEYS.members, KEYS.cluster])
+def test_while_anything_else_is_damaged_nothing_moves(key: bytes) -> None:
+    scene = Scene()
+    for name in "abc":
+        scene.add(name)
+    scene.pass_seconds(5, *"abc")
+    before = scene.store.get(*KEYS.map, timeout=1).pairs
+    scene.store.txn((), (Put(key, b"{"),), timeout=1)
+    for count in range(30):
+        scene.now += 1
+        scene.store.txn((), (Put(KEYS.alive("a"), AliveValue(count, "s").encode()),), timeout=1)
+        with pytest.raises(CorruptionError):
+            scene.controllers["a"].step()
+    after = scene.store.get(*KEYS.map, timeout=1).pairs
+    assert [pair for pair in after if pair.key != key] == [pair for pair in before if pair.key != key]

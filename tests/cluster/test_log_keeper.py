@@ -121,6 +121,39 @@ def test_what_nobody_understands_keeps_no_room() -> None:
     assert kept(store, 1) == (1, 120), "one replica has not said what it has"
 
 
+def test_a_stray_key_of_a_log_stops_the_truncation_of_none() -> None:
+    store = MemoryKeyValues().client()
+    keeper = LogKeeper(store, FakeMaintenance(), KEYS)
+    made(store, 4)
+    for group in range(4):
+        fill(store, group, 1, 120)
+        apply(store, group, 121, 121, 121)
+    put(store, KEYS.log(0)[0] + b"zz", b"{")
+    put(store, KEYS.log(1)[0] + b"0", b"{")
+    for number in range(20):
+        put(store, KEYS.log(2)[0] + b"!%02d" % number, b"{")
+    keeper.step()
+    entries = []
+    for group in range(4):
+        keys = [pair.key for pair in store.get(*KEYS.log(group), timeout=TIMEOUT).pairs]
+        entries.append(sum(len(key.rpartition(b"/")[2]) == 16 for key in keys))
+    assert entries == [1, 1, 1, 1]
+
+
+def test_a_damaged_map_stops_the_truncation_of_that_group_alone() -> None:
+    store = MemoryKeyValues().client()
+    keeper = LogKeeper(store, FakeMaintenance(), KEYS)
+    made(store, 3)
+    for group in range(3):
+        fill(store, group, 1, 120)
+        apply(store, group, 121, 121, 121)
+    put(store, KEYS.replicas(1), b"{")
+    put(store, KEYS.replica_sets[0] + b"zz", b"{")
+    put(store, KEYS.node("a"), b"{")
+    keeper.step()
+    assert [kept(store, group) for group in range(3)] == [(120, 120), (1, 120), (120, 120)]
+
+
 def test_who_is_not_the_controller_only_looks() -> None:
     store = MemoryKeyValues().client()
     made(store)

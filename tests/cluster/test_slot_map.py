@@ -8,7 +8,7 @@ import pytest
 
 from flin.cluster.etcd.key_value import Event, Pair
 from flin.cluster.keys import ClusterValue, Keys, LeaderValue, MembersValue, NodeValue, ReplicasValue
-from flin.cluster.slot_map import SlotMap, changed, client_id, map_of, topology_of
+from flin.cluster.slot_map import SlotMap, changed, client_id, map_of, topology_of, understood
 from flin.errors import CorruptionError
 from flin.net.cluster.topology import NOBODY, Node
 
@@ -66,6 +66,23 @@ def test_keys_of_groups_that_are_not_there_are_refused_till_they_go() -> None:
         with pytest.raises(CorruptionError, match=f"^etcd: {key.decode()}: .*there are 2 groups"):
             map_of(KEYS, [*PAIRS, pair(key, value.encode())])
         assert changed(found, KEYS, [Event(pair(key), is_delete=True)]) == found
+
+
+def test_a_group_that_was_accepted_while_nobody_knew_how_many_there_are_can_go() -> None:
+    stray = pair(KEYS.replicas(2), ReplicasValue(("n1",)).encode())
+    gone = changed(map_of(KEYS, PAIRS), KEYS, [Event(pair(KEYS.cluster), is_delete=True)])
+    there = changed(gone, KEYS, [Event(stray), Event(PAIRS[0])])
+    assert 2 in there.replicas
+    assert changed(there, KEYS, [Event(pair(stray.key), is_delete=True)]) == map_of(KEYS, PAIRS)
+    with pytest.raises(CorruptionError, match="there are 2 groups"):
+        changed(gone, KEYS, [Event(stray)], 2)
+
+
+def test_what_is_understood_of_a_map() -> None:
+    wrong = [pair(KEYS.leader(1), b"{"), pair(KEYS.replicas(7), ReplicasValue(("n1",)).encode())]
+    found, errors = understood(KEYS, [*PAIRS[:-1], *wrong])
+    assert found == map_of(KEYS, PAIRS[:-1])
+    assert {*errors} == {each.key for each in wrong}
 
 
 @pytest.mark.parametrize("groups", [1, 3])

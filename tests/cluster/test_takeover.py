@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import inf
 from typing import Any
 
@@ -20,10 +21,12 @@ from flin.cluster.replica.takeover import (
     Peers,
     Place,
     Request,
+    Role,
     Sight,
     claim_delay,
     target_of,
 )
+from flin.errors import CorruptionError
 from tests.cluster.takeover_simulation import CALM, GROUP, KEYS, Faults, Simulation, leader_of
 
 HARD = Faults(kill=0.03, stop=0.06, cut=0.06, hand_over=0.06, lost=0.03, slow=0.1, rate=0.049)
@@ -392,3 +395,29 @@ def test_a_leader_sees_that_another_one_should_lead() -> None:
     ask(Kind.RENEW)
     assert place.maybe_target(now) is None, "it is preferred itself"
     assert place.maybe_target(now, has_room=False) == ("n2", "s2")
+
+
+def test_who_leads_is_seen_though_the_replicas_are_none() -> None:
+    """A leader that is fenced ends, and who follows takes its place; who claims is known."""
+    now = 100.0
+    store = MemoryKeyValues().client()
+    store.txn((), (Put(KEYS.replicas(GROUP), ReplicasValue(("n1", "n2"), "n1").encode()),), timeout=1)
+    first, second = (Place(KEYS, Myself(GROUP, name, "s"), Lease(lambda: now)) for name in ("n1", "n2"))
+
+    def ask(place: Place, kind: Kind, *, is_damaged: bool = False) -> None:
+        request = place.request(now)
+        assert request.kind is kind
+        outcome = store.txn(request.compares, request.success, request.failure, timeout=1)
+        with pytest.raises(CorruptionError) if is_damaged else nullcontext():
+            place.note(request, outcome, now, now)
+
+    ask(first, Kind.LOOK)
+    ask(second, Kind.LOOK)
+    ask(first, Kind.CLAIM)
+    store.txn((), (Put(KEYS.replicas(GROUP), b"{"),), timeout=1)
+    ask(second, Kind.LOOK, is_damaged=True)
+    now += 2 * LEASE_SECONDS
+    ask(second, Kind.CLAIM, is_damaged=True)
+    assert second.role is Role.LEADING
+    ask(first, Kind.RENEW, is_damaged=True)
+    assert first.role is Role.ENDED

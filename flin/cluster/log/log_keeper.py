@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from flin.cluster.etcd.key_value import Get, KeyValueStore, Put, Unavailable
+from flin.cluster.etcd.key_value import Get, KeyValueStore, Pair, Put, Unavailable
 from flin.cluster.keys import AppliedValue, Keys, LeaseValue, RoomValue, entry_number_of, group_of, name_of
 from flin.cluster.log.log_bounds import (
     ALARM_SHARE,
@@ -26,7 +26,7 @@ from flin.cluster.log.log_bounds import (
     too_large,
 )
 from flin.cluster.log.replicated_log import ReplicatedLog
-from flin.cluster.slot_map import SlotMap, map_of
+from flin.cluster.slot_map import SlotMap, understood
 from flin.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ DELETED_AT_ONCE: Final = 2000
 
 COMPACTED_AT_LEAST: Final = 100
 """Revisions: for fewer it is not worth etcd's while."""
+
+LOOKED_AT: Final = 10
+"""Keys of a log that are looked at for its first entry: some that somebody else has put do not hide it."""
 
 TIMEOUT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 1.0
@@ -164,7 +167,7 @@ class LogKeeper:
         reads = (Get(*keys.map), Get(*keys.all_applied), Get(*keys.leases))
         outcome = self._store.txn((), reads, timeout=TIMEOUT_SECONDS)
         mapped, applied, leases = outcome.found
-        found = map_of(keys, mapped.pairs)
+        found, _ = understood(keys, mapped.pairs)
         indexes: dict[int, dict[str, int]] = {}
         newest: dict[int, int] = {}
         # What nobody understands says nothing: of a replica that says nothing, all entries are kept that there is room
@@ -176,12 +179,11 @@ class LogKeeper:
         for pair in leases.pairs:
             with suppress(CorruptionError):
                 newest[group_of(pair.key)] = LeaseValue.of(pair).index - 1
-        firsts = self._store.txn(
-            (), [Get(*keys.log(group), 1, keys_only=True) for group in range(found.groups)], timeout=TIMEOUT_SECONDS
-        )
+        first_keys = tuple(Get(*keys.log(group), LOOKED_AT, keys_only=True) for group in range(found.groups))
+        firsts = self._store.txn((), first_keys, timeout=TIMEOUT_SECONDS)
         groups = {}
         for group, oldest in enumerate(firsts.found):
-            first = entry_number_of(oldest.pairs[0].key) if oldest.pairs else 0
+            first = next(_entry_numbers(oldest.pairs), 0)
             there = indexes.get(group, {})
             # A leader that has just begun does not say what is next. What is in tables was in the log.
             last = max(newest.get(group, 0), *(index - 1 for index in there.values()), first)
@@ -250,3 +252,10 @@ class LogKeeper:
         if statuses and not too_large(statuses, quota):
             self._maintenance.disarm(TIMEOUT_SECONDS)
             logger.warning("etcd takes writes again")
+
+
+def _entry_numbers(pairs: Iterable[Pair]) -> Iterator[int]:
+    """Those of the keys that are entries'. One that is not may stop its own group, but no log's truncation."""
+    for pair in pairs:
+        with suppress(CorruptionError):
+            yield entry_number_of(pair.key)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from typing import Final, Protocol
 
@@ -25,13 +26,14 @@ from flin.cluster.keys import (
     MembersValue,
     RefusedValue,
     ReplicasValue,
+    group_of,
     name_of,
 )
 from flin.cluster.node.moves import Scene, advanced
 from flin.cluster.node.placement import REPLACE_SECONDS, Standing, placed
 from flin.cluster.node.presence import Presence, Readiness, refusals
 from flin.cluster.replica.lease import LEASE_SECONDS, Clock, Vigil, boot_seconds
-from flin.cluster.slot_map import RACK, SlotMap, is_leaving, leader_of, map_of
+from flin.cluster.slot_map import RACK, SlotMap, is_leaving, leader_of, map_of, understood
 from flin.errors import CorruptionError
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class Controller:
         self._readiness = Readiness()
         self._replace_seconds = replace_seconds
         self._groups = groups
+        self._held: set[int] = set()
+        """Groups of which a value is none."""
         self._alive: Sequence[Pair] = ()
         self._refused: dict[str, tuple[int, float]] = {}  # the revision of each refusal, and since when it is known
         self._revision = 0  # of `controller`, while it is this one's
@@ -112,13 +116,19 @@ class Controller:
         return [name for name in self.map.nodes if self._presence.seconds_away(name, now) > AWAY_SECONDS]
 
     def step(self) -> None:
-        """Look, and act if it is this one's business. Raises KeyValueError, CorruptionError."""
+        """Look, and act if it is this one's business. Raises KeyValueError; CorruptionError, at its end if only groups
+        are damaged."""
         keys = self._keys
         reads = (Get(*keys.map), Get(*keys.alive_nodes), Get(keys.controller))
         mapped, alive, holder = self._store.txn((), reads, timeout=TIMEOUT_SECONDS).found
         now = self._clock()
+        problem: CorruptionError | None = None
         try:
             self.map = map_of(keys, mapped.pairs, self._groups)
+            self._held = set()
+        except CorruptionError as error:
+            self._hold(mapped.pairs)
+            problem = error
         finally:  # who is there is seen, whatever somebody has done to the map
             self._presence.note(alive.pairs, self.map.nodes, now)
         self._alive = alive.pairs
@@ -128,6 +138,27 @@ class Controller:
                 self._refused[name] = revision, now
         if self._is_mine(holder, now):
             self._act(now)
+        if problem is not None:
+            raise problem
+
+    def _hold(self, pairs: Sequence[Pair]) -> None:
+        """The map, though values of some groups are none: such a group counts as it was, and is left alone.
+        CorruptionError if that is not known, or for anything else: a node that nobody understands would look as if it
+        were gone."""
+        keys, known = self._keys, self.map
+        found, wrong = understood(keys, pairs, self._groups)
+        held = set()
+        for key, error in wrong.items():
+            if not any(start <= key < end for start, end in (keys.replica_sets, keys.leaders)):
+                raise error
+            with suppress(CorruptionError):  # else it is no group's, and changes nothing
+                held.add(group_of(key))
+        held &= {*range(found.groups)}
+        replicas = {group: value for group, value in known.replicas.items() if group in held} | {**found.replicas}
+        leaders = {group: value for group, value in known.leaders.items() if group in held} | {**found.leaders}
+        if not held <= replicas.keys():
+            raise next(iter(wrong.values()))
+        self.map, self._held = replace(found, replicas=replicas, leaders=leaders), held
 
     def _is_mine(self, holder: Found, now: float) -> bool:
         """Keep the key, or take it, if it is this one's or nobody's."""
@@ -153,7 +184,7 @@ class Controller:
         full = self._full(now)
         for group, value in plan(found, seconds_away, there, self._replace_seconds, {*refusing}, full).items():
             before = found.replicas.get(group, ReplicasValue(()))
-            if value != before:
+            if value != before and group not in self._held:
                 told = refusing.get(group)
                 _tell(group, before, value, "" if told is None else _why(told))
                 refusal = [] if told is None else [self._refusal(group, before.coming, told)]

@@ -161,7 +161,7 @@ class Pulse:
         """Once, of a value that no Flin has put. Nothing rests on it, and the same is asked again until it is mended: a
         leader loses its lease meanwhile, unless it has been renewed."""
         if text != self._damage:
-            logger.error("%s. Somebody has changed it: till it is as it was, or deleted, who leads cannot change", text)
+            logger.error("%s. Somebody has changed it: the group needs it as it was, or deleted", text)
         self._damage = text
 
     def _put_applied(self, start: str, *, is_abreast: bool = False, has_room: bool = True) -> None:

@@ -297,7 +297,6 @@ class Place:
     def _see(self, found: Sequence[Found], arrived_at: float) -> None:
         """The leader, its lease and the replicas are such and such."""
         leader, lease = (each.pairs[0] if each.pairs else None for each in found[:2])
-        self._see_replicas(found[2])
         revision = leader.mod_revision if leader else 0
         lease_revision = lease.mod_revision if lease else 0
         if self.role is not Role.FOLLOWING and revision != self.leader_revision:
@@ -315,3 +314,4 @@ class Place:
         )
         if self.role is Role.FOLLOWING and is_own:
             self.role, self.led_since = Role.LEADING, arrived_at
+        self._see_replicas(found[2])  # at last: if it is none, who leads is known all the same

@@ -1,5 +1,6 @@
 """A network of its own for each node (Linux, as root): a namespace, an address, and a cable to a switch that this
-process is on, too. What one node sends another can be lost, one way or both, while clients reach all of them.
+process is on, too. What one node sends another can be lost, one way or both, while clients reach all of them. What a
+process has left that was killed, the next one removes: all names begin with its process's number.
 
     with Network(3) as network:
         network.cut(0, 1)       # nothing of what node 0 sends arrives at node 1
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 from contextlib import suppress
 from typing import Final, Self
 
-from flin.testing.process import wait_until
+from flin.testing.process import is_alive, wait_until
 
 HERE: Final = 254
 """This process's place in the network, of which the nodes are the first."""
@@ -30,7 +32,7 @@ class Network:
     def __init__(self, nodes: int) -> None:
         number = random.randrange(1 << 14)
         self._net = f"10.{64 + number // 256}.{number % 256}"
-        self._name = f"fl{os.getpid() % 100_000}x{number % 1000}"  # the kernel takes 15 letters
+        self._name = f"fl{os.getpid()}x{number % 1000}"  # 13 letters, a node's number after it, and the kernel takes 15
         self._spaces = [f"{self._name}n{node}" for node in range(nodes)]
         self._cut: set[tuple[int, int]] = set()
 
@@ -43,6 +45,7 @@ class Network:
 
     def __enter__(self) -> Self:
         try:
+            remove_old()
             self._make()
         except BaseException:
             self.__exit__()
@@ -81,6 +84,15 @@ class Network:
         for sender, receiver in self._cut:
             _ip("-n", self._spaces[sender], "route", "del", "blackhole", f"{self.host(receiver)}/32")
         self._cut.clear()
+
+
+def remove_old() -> None:
+    """The networks of processes that have ended without removing them."""
+    for kind, listing in (("netns", ("netns", "list")), ("link", ("-o", "link", "show"))):
+        for name, number in re.findall(r"^(?:\d+: )?(fl(\d+)x\d+n?\d*)\b", _ip(*listing), re.MULTILINE):
+            if not is_alive(int(number)):
+                with suppress(NetworkError):  # a cable goes with either of its ends, and others may do this, too
+                    _ip(kind, "del", name)
 
 
 def _ip(*words: str) -> str:

@@ -1,14 +1,18 @@
 """Nodes with little room: the quota of etcd is a few MB, logs are truncated every second, and one node has a small disk
-of its own (a tmpfs, where mounting is allowed)."""
+of its own (a tmpfs, where mounting is allowed). It is named for the process: what one has left that was killed, the
+next one removes."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
+
+from flin.testing.process import is_alive
 
 QUOTA_BYTES: Final = 24 << 20
 """What etcd may hold."""
@@ -38,6 +42,16 @@ def program() -> str:
     return PROGRAM.format(path=sys.path)
 
 
+def remove_old() -> None:
+    """The disks of processes that have ended without removing them."""
+    with suppress(FileNotFoundError):  # it is no Linux
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8")
+        for number, folder in re.findall(r"^flin-small-(\d+) (\S+) tmpfs ", mounts, re.MULTILINE):
+            if not is_alive(int(number)):
+                place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), folder)
+                subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
+
+
 class SmallDisk:
     """From `with` on, if `is_there`."""
 
@@ -46,12 +60,13 @@ class SmallDisk:
         self.is_there = False
 
     def __enter__(self) -> Self:
+        remove_old()
         self.folder.mkdir(parents=True)
         options = f"size={DISK_BYTES},mode=0700"
         with suppress(FileNotFoundError):  # no such command here
-            done = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", options, "none", str(self.folder)], capture_output=True, check=False
-            )
+            name = f"flin-small-{os.getpid()}"
+            command = ["mount", "-t", "tmpfs", "-o", options, name, str(self.folder)]
+            done = subprocess.run(command, capture_output=True, check=False)
             self.is_there = done.returncode == 0
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +81,18 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def _wants_a_processor(pid: int) -> bool:
+    """Whether a thread of a process, or of one below it, runs, or waits for a processor or for the disk: on a busy
+    machine a flush or a merge uses no time for a while, and is not done. This very thread does not count."""
+    own = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/stat")
+    for each in descendants(pid):
+        for path in Path(f"/proc/{each}/task").glob("*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if path.read_text().rpartition(")")[2].split()[0] in "RD" and path != own:
+                    return True
+    return False
+
+
 def written_bytes() -> int:
     """Bytes that this process and its ended children have written to the disk, also bytes deleted later."""
     matched = re.search(r"^write_bytes: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
@@ -99,7 +112,7 @@ def wait_until_quiet(
     while looks < looks_wanted and monotonic() - began < seconds:
         sleep(LOOK_SECONDS)
         now = cpu_seconds(pid) - aside()
-        if now - before > QUIET_SHARE * LOOK_SECONDS or not idle():
+        if now - before > QUIET_SHARE * LOOK_SECONDS or _wants_a_processor(pid) or not idle():
             looks, quiet_since = 0, monotonic()
         else:
             looks += 1

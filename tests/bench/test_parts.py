@@ -34,6 +34,7 @@ from flin.bench.row import WrongAnswerError
 from flin.bench.slow_disk import delayed
 from flin.bench.store import RocksStore
 from flin.bench.target import Target
+from flin.testing.process import PATIENCE_SECONDS, state_of, wait_until
 from tests.bench.dict_store import DictStore
 
 needs_proc = pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
@@ -90,6 +91,24 @@ def test_collected_children_count() -> None:
         process.stdin.write(b"\n")
         process.stdin.close()
     assert used[0] >= used[1] + 0.1
+
+
+@needs_proc
+def test_who_waits_for_a_processor_is_not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a merge may use no time between two looks."""
+    monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
+    program = "print(flush=True); input()\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        wait_until(lambda: state_of(process.pid) == "S", "it waits for input")
+        assert processes.wait_until_quiet(process.pid, PATIENCE_SECONDS) < PATIENCE_SECONDS
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        wait_until(lambda: state_of(process.pid) == "R", "it wants a processor")
+        assert processes.wait_until_quiet(process.pid, 0.5) > 0.0, "never quiet"
+        process.kill()
 
 
 @needs_proc

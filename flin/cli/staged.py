@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from flin.cluster.resize.staging import Staging
 from flin.engine.disk.file_name import UNFINISHED
@@ -15,6 +15,7 @@ from flin.engine.disk.fs import OsFileSystem
 @contextmanager
 def staged(path: str) -> Iterator[str]:
     """The directory in which to make it. What ends the block by an exception leaves nothing."""
+    is_new = not os.path.lexists(path)
     staging = Staging(path, 1, OsFileSystem())
     (inside,) = staging.begin()
     try:
@@ -22,4 +23,7 @@ def staged(path: str) -> Iterator[str]:
         staging.finish()
     except BaseException:
         shutil.rmtree(os.path.join(path, UNFINISHED), ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # somebody has put something else there
+                os.rmdir(path)
         raise

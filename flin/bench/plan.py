@@ -13,6 +13,7 @@ from flin.bench import (
     beyond_memory,
     compaction,
     embedded,
+    following,
     headline,
     opening,
     rewriting,
@@ -26,12 +27,20 @@ from flin.bench.progress import Progress
 from flin.bench.rows import ROWS
 
 EMBEDDED_ROWS: Final = (*ROWS, "sustained", "rewriting", "open", "headline")
-SERVED_ROWS: Final = (*served.SCENES, "headline-served", "compaction", "beyond-memory", "slow-sync", "workers")
+SERVED_ROWS: Final = (
+    *served.SCENES,
+    "headline-served",
+    "compaction",
+    "beyond-memory",
+    "slow-sync",
+    "workers",
+    "follow",
+)
 ALL_ROWS: Final = (*EMBEDDED_ROWS, *SERVED_ROWS)
 
-NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync", "workers")
+NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync", "workers", "follow")
 
-LONG_ROWS: Final = ("compaction", "headline-served", "mget", "missing", "reconnecting", "workers")
+LONG_ROWS: Final = ("compaction", "follow", "headline-served", "mget", "missing", "reconnecting", "workers")
 """Not in a quick run, unless asked for by name: three compactions take long; the others are much like `plain` and
 `pipelined`."""
 
@@ -182,6 +191,12 @@ def _workers(choice: Choice, rows: tuple[str, ...]) -> workers.Settings | None:
     return replace(full, rounds=choice.rounds or (QUICK_SLICES if choice.quick else full.rounds))
 
 
+def _following(choice: Choice, rows: tuple[str, ...]) -> following.Settings | None:
+    if "follow" not in rows or "redis-server" not in choice.servers:
+        return None
+    return following.Settings(rounds=_rounds(choice, 3))
+
+
 def _rounds(choice: Choice, full: int) -> int:
     return choice.rounds or (1 if choice.quick else full)
 
@@ -198,4 +213,5 @@ _PARTS: Final[tuple[tuple[str, _Make, Callable[[Any, str, Progress], list[Any]]]
     ("beyond-memory", _beyond_memory, beyond_memory.compare),
     ("slow-sync", _slow_sync, slow_sync.compare),
     ("workers", _workers, workers.compare),
+    ("follow", _following, following.compare),
 )

@@ -19,6 +19,7 @@ import pytest
 from flin.bench import (
     beyond_memory,
     compaction,
+    following,
     headline,
     memory,
     opening,
@@ -233,6 +234,19 @@ def test_a_delayed_sync_waits_then_syncs() -> None:
     synced: list[int] = []
     delayed(synced.append, 0.0)(7)
     assert synced == [7]
+
+
+def test_a_redis_is_followed(tmp_path: Path, needs_tool: Callable[[str], str]) -> None:
+    needs_tool("redis-server")
+    needs_tool("redis-benchmark")
+    progress = quiet_progress(2)
+    (finding,) = following.compare(following.Settings(requests=2000, rounds=1), str(tmp_path), progress)
+    assert isinstance(finding, Finding)
+    assert finding.failures == []
+    assert {name.partition(",")[0] for name in finding.figures} == {"into a directory", "into a server"}
+    assert all((finding.median(name) or 0) > 0 for name in finding.figures)
+    assert progress.done == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_always_on_a_slow_disk(tmp_path: Path, needs_tool: Callable[[str], str]) -> None:

@@ -186,7 +186,7 @@ def _line_of(gate: SlotGate, context: Context, node: Node, epoch: int) -> str:
 
 @command("cluster|links", 2, "stale")
 def links(context: Context, args: list[bytes]) -> Value:
-    """Returns nothing: servers have no links to each other, supervisors have."""
+    """Returns nothing: servers have no links to each other; those of nodes are shown by `GET /cluster/status`."""
     _gate(context)
     return []
 

@@ -55,10 +55,13 @@ class Condenser:
     def write(self, job: FlushJob, generation: SealedGeneration, rest: Callable[[], None]) -> SegmentSlice | None:
         """Write that of a job's generation. `rest` is called after each commit.
 
-        None if the disk refuses it (it may be full), or if there is a large value, which can stay in its segment: then
-        the flush reads the segments."""
+        None if the disk refuses it, or has no room for as much as the segments take: the log and the tables are at most
+        two thirds of that, and writers need some, too. Neither if there is a large value, which can stay in its
+        segment. Then the flush reads the segments."""
         end = 0
         try:
+            if self._fs.free_bytes(job.directory) < sum(segment.end - segment.start for segment in job.segments):
+                return None
             with closing(self._fs.create(_path(job))) as file:
                 end = self._write(file, job, generation, rest)
         except OSError:

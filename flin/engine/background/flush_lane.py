@@ -157,12 +157,11 @@ class FlushLane:
             self._condenser.remove(job)
 
     def _finish(self, flush: _Flush) -> None:
-        store, job = self._store, flush.job
+        store = self._store
         self._free_dropped(flush)
         # The edit needs the sync, which takes 20-80 ms for 32 MB; writers that are stopped would wait for it.
         store.sync(flush.generation.end_position)
-        result = self._result_of(flush)
-        self._forget_condensed(job)
+        job, result = self._result_of(flush)
         self._run_ahead()
 
         def edit() -> None:
@@ -195,12 +194,22 @@ class FlushLane:
             store.dropped.free()
             store.dropped.is_urgent = False
 
-    def _result_of(self, flush: _Flush) -> JobResult:
+    def _result_of(self, flush: _Flush) -> tuple[FlushJob, JobResult]:
+        """The job that succeeded, and its result. If a condensed log was in the way (it takes room on a full disk, and
+        may be damaged), the segments are read."""
+        job = flush.job
         try:
-            return flush.handle.result()
-        except HelperDiedError as error:
-            log_retry(flush.job, error)
-            return self._runner.run(flush.job)
+            result = flush.handle.result()
+        except FlinError as error:
+            if not job.first_sequence and not isinstance(error, HelperDiedError):
+                raise
+            log_retry(job, error)
+            self._forget_condensed(job)
+            threshold = self._store.options.value_threshold
+            job = replace(job, segments=flush.generation.segments, value_threshold=threshold, first_sequence=0)
+            result = self._runner.run(job)
+        self._forget_condensed(job)
+        return job, result
 
     def _run_ahead(self) -> None:
         """Begin the job of the generation after the one whose job has ended, if all of it would run elsewhere."""

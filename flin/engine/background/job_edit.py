@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flin.engine.background.job import CompactionJob, FlushJob, Job, is_output_named
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.tree.store import Store
-from flin.errors import FlinError, HelperDiedError, drop_traceback
+from flin.errors import FlinError, drop_traceback
 
 logger = logging.getLogger("flin.engine")
 
@@ -27,8 +27,8 @@ def install_result(store: Store, job: FlushJob | CompactionJob, edit: Callable[[
         raise
 
 
-def log_retry(job: Job, error: HelperDiedError) -> None:
-    """Log that the job is run again at once, in a new helper: the caller that waits (a flush, a close) did nothing
-    wrong. If that helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
+def log_retry(job: Job, error: FlinError) -> None:
+    """Log that the job is run again at once: the caller that waits (a flush, a close) did nothing wrong. If a second
+    helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
     drop_traceback(error)

@@ -36,7 +36,7 @@ from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, maybe_parse, maybe_value_number, temporary_name
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.disk.sealed_files import MAGIC as SEALED_MAGIC
-from flin.engine.disk.sealed_files import raw_of
+from flin.engine.disk.sealed_files import SealedAppendFile, raw_of
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import Points, TableMeta
 from flin.errors import CorruptionError, FormatVersionError
@@ -90,6 +90,8 @@ class ManifestWriter:
         file = self.fs.create(temporary)
         try:
             append_all(file, self._encode(manifest))
+            if isinstance(file, SealedAppendFile):
+                file.end()  # a disk that is full has failed no sync
             self.uncertain = True
             file.sync()
         finally:

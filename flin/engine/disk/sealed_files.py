@@ -104,13 +104,17 @@ class SealedAppendFile:
         return len(data)
 
     def sync(self) -> None:
+        self.end()
+        self._file.sync()
+
+    def end(self) -> None:
+        """Write what is held back, and the directory: all that a sync does before it syncs. OSError."""
         if not self._ended:
             self._ended = True
             count = len(self._sizes)
             self._pieces.append(self._encrypt(_nonce(count, 1), _encode_sizes(self._sizes), None))
             self._pieces.append(_encode_trailer(count))
             self._write()
-        self._file.sync()
 
     def close(self) -> None:
         self._ended = True

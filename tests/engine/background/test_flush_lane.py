@@ -25,7 +25,7 @@ from flin.testing import Fault, SimulatedDisk, killed
 from flin.testing.crash_checker import CrashChecker, assert_no_orphans
 from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.process import PATIENCE_SECONDS
-from flin.testing.run import PATH, EngineSetup, WorkloadRun
+from flin.testing.run import KEY, PATH, EngineSetup, WorkloadRun
 from tests.engine.hunts import AHEAD, FAILING_AHEAD
 from tests.figures import FAILED_CALLS, Figures
 
@@ -245,3 +245,19 @@ def test_an_interrupt_that_comes_while_one_is_discarded(monkeypatch: pytest.Monk
     with flin.engine.open(PATH, fs=disk, runner="inline") as again:
         assert dict(again.scan()) == EXPECTED
     assert_no_orphans(disk)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+@pytest.mark.parametrize("appended", [0, 1])  # the table, the manifest
+def test_a_full_disk_is_no_failed_sync(appended: int, key: bytes | None) -> None:
+    """Also where an encrypted file is written by its sync: the next flush succeeds."""
+    disk = SimulatedDisk()
+    with flin.engine.open("/db", fs=disk, runner="inline", encryption_key=key) as db:
+        db.put(b"a", b"1")
+        disk.faults.append(Fault(appended, errno.ENOSPC, frozenset({"append"})))
+        with pytest.raises(StorageError, match="No space left"):
+            db.flush()
+        db.put(b"b", b"2")
+        db.flush()
+        assert dict(db.scan()) == {b"a": b"1", b"b": b"2"}
+        assert not db.verify()

@@ -127,15 +127,13 @@ class FlushLane:
             store.manifest.epoch,
             len(store.state.active),
             generation.segments,
-            self._options,
+            self._large_options if _has_large_entries(generation) else self._options,
             store.expired_ms(),
             store.options.value_threshold,
             urgent,
         )
         if is_condensable(generation):
             job = self._condensed(job, generation)
-        if _has_large_entries(job, generation):
-            job = replace(job, options=self._large_options)
         try:
             handle = self._runner.submit(job)
         except BaseException:  # it is closed, or an interrupt
@@ -224,9 +222,9 @@ def _bytes_in(segments: Iterable[SegmentSlice]) -> int:
     return sum(segment.end - segment.start for segment in segments)
 
 
-def _has_large_entries(job: FlushJob, generation: SealedGeneration) -> bool:
-    entries = sum(memtable.size for memtables in generation.memtables for memtable in memtables)
-    return _bytes_in(job.segments) >= LARGE_ENTRY_BYTES * entries
+def _has_large_entries(generation: SealedGeneration) -> bool:
+    """By what was written: keys that are written often have no larger entries for it."""
+    return _bytes_in(generation.segments) >= LARGE_ENTRY_BYTES * generation.operations
 
 
 def _go_on() -> None:

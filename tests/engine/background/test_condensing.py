@@ -63,6 +63,21 @@ def test_what_is_condensed(writes: int, deleted: tuple[bytes, ...], expected: bo
     assert not is_condensable(SealedGeneration(((Memtable(),),), (), 0, 50, 0, operations=0))
 
 
+def test_no_commit_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But one value: else other threads would wait for the interpreter, and the memory would be needed twice."""
+    monkeypatch.setattr(condensing, "COMMIT_BYTES", 10)
+    expiring = (b"12345", 9000, 0)
+    newer = Memtable({b"a": b"123456", b"b": TOMBSTONE, b"c": b"1234", b"d": b"1" * 11, b"e": expiring, b"f": b"12345"})
+    generation = SealedGeneration(((newer, Memtable({b"a": b"1"})),), (), 0, 50, 0, operations=50)
+    commits = list(condensing._commits(generation))
+    assert [(b"".join(points), largest) for points, largest in commits] == [
+        (b"a", 1),
+        (b"abc", 11),
+        (b"d", 11),
+        (b"ef", 11),
+    ]
+
+
 @pytest.mark.parametrize("options", [{}, {"shards": 4}, {"encryption_key": KEY}, {"compression": "zstd"}])
 def test_a_flush_of_a_condensed_log(options: dict[str, Any]) -> None:
     disk = SimulatedDisk()

@@ -221,7 +221,8 @@ class MemoryBudget:
     flush, except what retired ones take of it. It is given back within a quarter of a second of a write, and before a
     flush."""
     value_cache: int
-    """An eighth for hot values (or, in the server, cached replies)."""
+    """An eighth for hot values (or, in the server, cached replies: they may borrow three eighths of the block cache's
+    quarter, too)."""
 
     @classmethod
     def of(cls, memory_limit_bytes: int) -> MemoryBudget:

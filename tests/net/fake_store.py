@@ -39,6 +39,7 @@ class FakeStore:
         self.syncs = 0
         self.holds_sweep = False
         self.awaits_filters = False
+        self.block_misses = self.lent_bytes = 0
         self.read_only_reason: str | None = None
         self.background_error: BaseException | None = None
         self.stall_state = FakeStall()
@@ -134,6 +135,9 @@ class FakeStore:
 
     def settle(self, state: Any) -> None:
         """There are no tables."""
+
+    def lend_blocks(self, size_bytes: int) -> None:
+        self.lent_bytes = size_bytes
 
     def uncounted_entries(self) -> int:
         return 0

@@ -34,6 +34,7 @@ class IndexMemory:
         self._files: Final = files
         self._cache: Final = cache
         self._budget_bytes = cache.capacity_bytes  # of indexes and blocks
+        self._lent_bytes = 0  # of that
         self._tables: WeakKeyDictionary[Table, None] = WeakKeyDictionary()  # those that opened, the first one first
         self._most_bytes = 0  # what they take, or more: some may be closed
         self._lock = RLock()
@@ -46,7 +47,7 @@ class IndexMemory:
             self._tables.pop(table, None)
             self._tables[table] = None
             self._most_bytes += table.memory_bytes
-            if self._most_bytes > self._budget_bytes - self._cache.capacity_bytes:
+            if self._most_bytes > self._budget_bytes - self._lent_bytes - self._cache.capacity_bytes:
                 self._fit(self._budget_bytes // _SPARE)
 
     @holds_lock
@@ -54,6 +55,13 @@ class IndexMemory:
         """Divide this budget from now on."""
         with self._lock:
             self._budget_bytes = budget_bytes
+            self._fit()
+
+    @holds_lock
+    def lend(self, size_bytes: int) -> None:
+        """The block cache has so much less from now on: others, who know how much it needs, use it."""
+        with self._lock:
+            self._lent_bytes = size_bytes
             self._fit()
 
     def used_bytes(self) -> int:
@@ -73,7 +81,7 @@ class IndexMemory:
                     free(table)
                     used += table.memory_bytes
         self._most_bytes = used
-        room = max(self._budget_bytes - used - spare, self._budget_bytes // SHARE)
+        room = max(0, max(self._budget_bytes - used - spare, self._budget_bytes // SHARE) - self._lent_bytes)
         if room != self._cache.capacity_bytes:
             self._cache.resize(room)
 

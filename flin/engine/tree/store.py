@@ -212,6 +212,15 @@ class Store(Captures):
             return budget.block_cache
         return budget.quiet_block_cache - state.retired_bytes
 
+    @property
+    def block_misses(self) -> int:
+        """How many blocks were read that were not in the block cache."""
+        return self.tables.block_cache.misses
+
+    def lend_blocks(self, size_bytes: int) -> None:
+        """The block cache does with so much less: whoever asks has it."""
+        self.tables.memory.lend(size_bytes)
+
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The points of the active memtable, if there is only one; it says nothing about keys that it does not hold."""
         active = self.state.active

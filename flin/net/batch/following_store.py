@@ -39,6 +39,7 @@ class FollowingStore:
         self.count_ahead = store.count_ahead
         self.unsettled_entries = store.unsettled_entries
         self.settled_count = store.settled_count
+        self.lend_blocks = store.lend_blocks
         self.stall = store.stall
         self.now_ms = store.now_ms
         self.make_read_only = store.make_read_only
@@ -67,6 +68,10 @@ class FollowingStore:
     def synced_position(self) -> int:
         """What is applied was in the log before: nothing that can be read waits for anything."""
         return self.store.position
+
+    @property
+    def block_misses(self) -> int:
+        return self.store.block_misses
 
     @property
     def read_only_reason(self) -> str | None:

@@ -116,6 +116,13 @@ class StoreLike(Protocol):
     def settled_count(self, namespace: int = 0) -> int:
         """The exact number of keys without what no merge has counted yet. At once."""
 
+    @property
+    def block_misses(self) -> int:
+        """How many blocks were read that were not in the block cache; about right."""
+
+    def lend_blocks(self, size_bytes: int) -> None:
+        """The block cache does with so much less: whoever asks has it."""
+
     def stall(self) -> Stall: ...
 
     def now_ms(self) -> int: ...

@@ -38,15 +38,20 @@ FREED_PER_FILL: Final = 32
 """The most replies that go for one that comes: the largest one takes the place of at most 21 others, so there is slack
 to shrink. More at once would stop the event loop, when live objects take half of the room."""
 
+FREED_AT_ONCE: Final = 4096
+"""The most that go without a fill: 1 to 2 ms."""
+
 
 class ReplyCache:
     """The cached replies of one database. `young` may be read directly: a dict from user key to finished reply."""
 
     __slots__ = (
+        "_borrowed_bytes",
         "_bytes",
         "_capacity_bytes",
         "_doorkeeper",
         "_is_full",
+        "_lent_bytes",
         "_room_bytes",
         "evictions",
         "hits",
@@ -61,6 +66,7 @@ class ReplyCache:
         self._doorkeeper = bytearray(DOORKEEPER_SLOTS)
         self._capacity_bytes = capacity_bytes
         self._room_bytes = capacity_bytes
+        self._borrowed_bytes = self._lent_bytes = 0
         self._bytes = 0  # what both hold
         self._is_full = False  # some were evicted since the last `clear`
         self.hits = 0  # counted by the readers of `young`
@@ -139,7 +145,24 @@ class ReplyCache:
 
     def lend(self, used_bytes: int) -> None:
         """Others use `used_bytes` of the room, at most half of it."""
-        self._room_bytes = self._capacity_bytes - min(used_bytes, self._capacity_bytes // 2)
+        self._lent_bytes = min(used_bytes, self._capacity_bytes // 2)
+        self._room_bytes = self._capacity_bytes + self._borrowed_bytes - self._lent_bytes
+
+    def borrow(self, more_bytes: int) -> None:
+        """Others give `more_bytes` of theirs; after less than before they must wait until it `fits`."""
+        self._borrowed_bytes = more_bytes
+        self._room_bytes = self._capacity_bytes + more_bytes - self._lent_bytes
+
+    def fits(self) -> bool:
+        """Free some replies if the room has become smaller. Returns whether all fit."""
+        if self._bytes > self._room_bytes:
+            self._evict(FREED_AT_ONCE)
+        return self._bytes <= self._room_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether replies are cached at all."""
+        return self._capacity_bytes > 0
 
     def clear(self) -> None:
         self.young = {}

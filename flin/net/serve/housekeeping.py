@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from flin.net.command.registry import calls_of_all
+from flin.net.data.rooms import Rooms
 from flin.net.serve.waiting import after_command
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Housekeeping:
         self._services = services
         self._step = 0
         self._counted = (0, 0, 0)
+        self._rooms = Rooms(services.databases.keyspaces[0].hot, services.store, services.config.options.memory_limit)
         self._faults = page_faults()
         self._faulted_ms: int | None = None  # when there was a new one; None: since long there was none
 
@@ -72,6 +74,7 @@ class Housekeeping:
         if services.waiters.ready:  # left over from a batch that was refused
             after_command(services)
         self._look_for_faults()
+        self._rooms.step()
         self._check_connections()
         self._step += 1
         if self._step % STEPS_PER_ROUND == 0:

@@ -69,8 +69,15 @@ FAULTS: Final = {World.OWN: OWN_ETCD, World.LINKED: LINKED, World.NETWORKED: NET
 class Run:
     """Faults on one cluster. `kept` is what all objects held at the end of their load."""
 
-    def __init__(self, nodes: Nodes, folder: Path, world: World) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        folder: Path,
+        world: World,
+        load: Callable[[Sequence[tuple[str, int]], Objects], Load] = Load,
+    ) -> None:
         self.nodes = nodes
+        self._load = load
         self._world = world
         self._folder = folder
         self._kept: dict[str, tuple[Reply, ...]] = {}
@@ -78,7 +85,7 @@ class Run:
     def episode(self, fault: Fault, seed: int) -> Episode:
         """One fault. AssertionError if anything is wrong; then the history is kept in `folder`."""
         objects = Objects(f"{fault.__name__}:{seed}", OBJECTS, seed, self.nodes.groups)
-        load = Load(self.nodes.addresses, objects)
+        load = self._load(self.nodes.addresses, objects)
         scene = Scene(self.nodes, random.Random(seed))
         bystanders = Bystanders(objects, self.nodes.places, self.nodes.groups)
         calls = CALLS_OF_GROUP * self.nodes.groups

@@ -125,9 +125,16 @@ class Load:
     expects, as texts."""
 
     def __init__(
-        self, addresses: Sequence[tuple[str, int]], objects: Objects, threads: int = 6, tasks: int = 3
+        self,
+        addresses: Sequence[tuple[str, int]],
+        objects: Objects,
+        threads: int = 6,
+        tasks: int = 3,
+        pause: float = 0.0,
     ) -> None:
+        """pause: for so many seconds each client waits after each answer, where a light load will do."""
         self.objects = objects
+        self._pause = pause
         self.problems: list[str] = []
         self._addresses = addresses
         self._over = threading.Event()
@@ -168,8 +175,7 @@ class Load:
             name, commands = self.objects.request()
             call = called(f"thread {number}", name, commands, client)
             self._note(call)
-            if call.outcome is not Outcome.DONE:
-                sleep(PAUSE_SECONDS)
+            sleep(self._pause if call.outcome is Outcome.DONE else PAUSE_SECONDS)
         if client is not None:
             client.close()
 
@@ -205,8 +211,7 @@ class Load:
             began = monotonic_ns()
             outcome, replies = await _told_later(perform_later(client, commands))
             self._note(Call(f"task {number}", name, commands, began, monotonic_ns(), outcome, replies))
-            if outcome is not Outcome.DONE:
-                await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._pause if outcome is Outcome.DONE else PAUSE_SECONDS)
 
 
 def cluster_client(addresses: Sequence[tuple[str, int]]) -> Client:

@@ -93,6 +93,7 @@ def case_of(seed: int) -> Case:
     of_the_engine = Random(f"{seed} engine")  # apart: whatever is added leaves the other choices as they are
     setup = replace(setup, tiny=of_the_engine.random() < 0.4, value_threshold=of_the_engine.choice((0, 8, 8, 600)))
     setup = replace(setup, idle=of_the_engine.random() < 0.3, wal_retention=of_the_engine.choice((0, 0, 1 << 30)))
+    setup = replace(setup, starves=of_the_engine.choice((0, 0, 0, 0, 1, 2, 5)))
     layers = LAYERS if setup.tiny else 0.0
     workload = Draw(random).workload(random.randrange(1, OPERATIONS + 1), layers)
     return Case(seed, setup, workload, every=random.choice((1, 7, 41)), limit=random.randrange(1, 5))

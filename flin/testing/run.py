@@ -15,6 +15,8 @@ from typing import ClassVar, Final, TypeAlias, cast
 
 import flin.engine
 from flin.engine.background.compaction import CompactionOptions
+from flin.engine.background.inline_runner import InlineRunner
+from flin.engine.background.job import CompactionJob, Job, JobStarved
 from flin.engine.buffers import as_stored
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import EXPIRED_MS, TOMBSTONE
@@ -79,6 +81,8 @@ class EngineSetup:
     idle: bool = False
     """Whether after each flush the merges follow that are made while nothing is written."""
     encrypted: bool = False
+    starves: int = 0
+    """At which of its checkpoints a merge starves that is not urgent; 0: at none."""
     is_replica: ClassVar[bool] = False
     """Whether it waits for a log (replicating.py). Then a kill takes what a power cut takes: what the log lacks."""
 
@@ -106,7 +110,25 @@ class EngineSetup:
         )
         if self.tiny:
             engine._compactor.set_sizes(TINY_MERGES, slice_bytes=1)
+        if self.starves and isinstance(engine._runner, InlineRunner):
+            engine._runner.checkpoint = starving(self.starves)
         return engine
+
+
+def starving(nth: int) -> Callable[[Job], None]:
+    """Starves merges that are not urgent, each at its n-th checkpoint: its files are half written then."""
+    current: Job | None = None
+    passed = 0
+
+    def checkpoint(job: Job) -> None:
+        nonlocal current, passed
+        if job is not current:
+            current, passed = job, 0
+        passed += 1
+        if passed == nth and isinstance(job, CompactionJob) and not job.urgent:
+            raise JobStarved
+
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,3 +41,15 @@ def test_power_cuts_around_a_starved_merge(monkeypatch: pytest.MonkeyPatch) -> N
     for crash_point in run.crash_points:
         checker.check(crash_point, f"{setup} {WORKLOAD!r}")
     assert checker.states > 60
+
+
+class EachStarved(Operation):
+    def do(self, run: WorkloadRun) -> None:
+        compactions = run.engine.stats()["compaction"]
+        assert compactions["jobs"] == compactions["starved"] > 0
+
+
+def test_merges_of_workloads_starve() -> None:
+    """As the setup of random workloads asks for; each is made all the same."""
+    setup = EngineSetup("never", 1, window_bytes=512, starves=1)
+    WorkloadRun(setup, record=False).run([*WORKLOAD[:-1], EachStarved()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Event, Lock
 
 from flin.engine.background.job import Job, JobCancelled, JobResult
@@ -13,9 +14,11 @@ from flin.errors import ClosedError, FlinError
 
 
 class InlineRunner:
-    """Runs each job at once, in the caller's thread."""
+    """Runs each job at once, in the caller's thread. `checkpoint` is called between the slices of a job; it may raise
+    JobStarved, as the helper does on a machine that is busy."""
 
     def __init__(self, fs: FileSystem) -> None:
+        self.checkpoint: Callable[[Job], None] = lambda job: None
         self.statistics = RunnerStatistics()
         self.pids: list[int] = []
         self._fs = fs
@@ -34,7 +37,7 @@ class InlineRunner:
         handle = JobHandle(job)
         outcome: JobResult | Exception
         try:
-            outcome = run_job(self._fs, job, lambda: stop_if(self._closed))
+            outcome = run_job(self._fs, job, lambda: self._pass(job))
         except (FlinError, JobCancelled) as error:
             outcome = error
         end_job(handle, outcome, self.statistics, self._lock)
@@ -45,3 +48,7 @@ class InlineRunner:
 
     def close(self) -> None:
         self._closed.set()
+
+    def _pass(self, job: Job) -> None:
+        stop_if(self._closed)
+        self.checkpoint(job)

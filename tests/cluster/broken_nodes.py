@@ -3,7 +3,7 @@ nodes must refuse.
 
     python -m tests.cluster.broken_nodes lease_ignored --seed 3
 
-says after how many faults it was refused, and by what.
+says after how many faults it was refused, and by what. Two that chance hardly finds are in stopped_leaders.py.
 """
 
 from __future__ import annotations
@@ -53,17 +53,6 @@ def reply_before_commit() -> None:
     change(GroupLog, "sync", sync)
 
 
-def no_fence() -> None:
-    """An append does not ask who leads; its number must be free still."""
-    from flin.cluster.etcd.key_value import ModRevision
-    from flin.cluster.log import replicated_log
-
-    def compare(key: bytes, equals: int) -> ModRevision:
-        return ModRevision(key if b"/log/" in key else b"nothing", 0)
-
-    change(replicated_log, "ModRevision", compare)
-
-
 def nothing_compared() -> None:
     """An append puts its entries, whoever leads and whatever is there."""
     from flin.cluster.etcd.key_value import Put
@@ -80,33 +69,6 @@ def lease_ignored() -> None:
     from flin.cluster.replica.lease import Lease
 
     change(Lease, "is_held", lambda lease: lease.until > float("-inf"))
-
-
-def lease_checked_before() -> None:
-    """At the beginning of a tick instead of at its end; and ticks are long, so that a stop falls into one."""
-    from flin.net.run.leased_tick import LeasedTick
-    from flin.net.run.tick import ReplySink
-    from flin.net.run.timed_tick import TimedTick
-
-    held: dict[LeasedTick, bool] = {}
-
-    def enter(tick: LeasedTick, sink: ReplySink) -> None:
-        if not tick._sinks:
-            held[tick] = tick._has_lease()
-            time.sleep(0.2)
-        TimedTick.enter(tick, sink)
-
-    def end(tick: LeasedTick) -> None:
-        if tick.has_aside:
-            tick.speaker = None
-            tick.round.run()
-        if not held.get(tick, True):
-            tick._deny()
-        TimedTick.end(tick)
-        tick._batches = -1 if tick._sinks else tick._pending.batches
-
-    change(LeasedTick, "enter", enter)
-    change(LeasedTick, "end", end)
 
 
 def unknown_is_refused() -> None:
@@ -173,9 +135,7 @@ NODES: Final = {
     for each in (
         Broken(reply_before_commit, (kill_leader,), 6),
         Broken(nothing_compared, (late_requests,), 12, world=World.LINKED),
-        Broken(no_fence, (late_requests,), 12, world=World.LINKED),
         Broken(lease_ignored, (stop_leader,), 20),
-        Broken(lease_checked_before, (stop_leader,), 20),
         Broken(unknown_is_refused, (end_amid_lost_answers,), 8, world=World.LINKED),
         Broken(replies_kept, (kill_leader_that_came_back,), 6),
         Broken(follower_sweeps, (jump_clock_of_one,), 12),

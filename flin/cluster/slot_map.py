@@ -6,7 +6,8 @@ same places.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from typing import Any, Final
@@ -80,10 +81,12 @@ def map_of(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> SlotMap:
     return changed(SlotMap(), keys, (Event(pair) for pair in pairs), groups)
 
 
-def understood(keys: Keys, pairs: Iterable[Pair], groups: int = 0) -> tuple[SlotMap, dict[bytes, CorruptionError]]:
+def understood(keys: Keys, pairs: Sequence[Pair], groups: int = 0) -> tuple[SlotMap, dict[bytes, CorruptionError]]:
     """What `map_of` gives of the pairs that are something, and by key why the others are not."""
+    with suppress(CorruptionError):
+        return map_of(keys, pairs, groups), {}
     found, wrong = SlotMap(), {}
-    for pair in pairs:
+    for pair in pairs:  # each copies the map: only where something is wrong
         try:
             found = changed(found, keys, (Event(pair),), groups)
         except CorruptionError as error:

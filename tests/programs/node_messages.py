@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import redis
@@ -25,9 +26,21 @@ def client_of(replica: Replica) -> redis.Redis:
 
 
 def links_of(nodes: Nodes, number: int) -> Any:
+    """Once its page can tell: it refuses (503) while etcd has no leader, as after one of its members was killed."""
     page = next(word for word in nodes.machines[number].words if word.startswith("-http=")).partition("=")[2]
-    with urllib.request.urlopen(f"http://{page}/cluster/status", timeout=PATIENCE_SECONDS) as answer:
-        return json.load(answer)["messages"]
+    found: list[Any] = []
+
+    def is_told() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{page}/cluster/status", timeout=PATIENCE_SECONDS) as answer:
+                found.append(json.load(answer)["messages"])
+        except HTTPError as refused:
+            if refused.code != 503:
+                raise
+        return bool(found)
+
+    wait_until(is_told, f"node {number + 1} tells of its links", poll_seconds=0.1)
+    return found[0]
 
 
 def wait_until_linked(nodes: Nodes) -> None:

@@ -2,7 +2,7 @@
 in place of the segments.
 
 A flush replays every write, and keeps the newest of each key: 1.3 to 1.9 µs a write. The memtables hold just these. So
-the process that has them writes them down as a segment of large commits, which takes 0.3 µs a key here and as much in
+the process that has them writes them down as a segment of large commits, which takes 0.4 µs a key here and as much in
 the job. Counters, queues and caches are written often; a load of new keys is not, and is not condensed.
 
 The file is no part of the database: no manifest names it, it is never synced, it goes when its flush has ended, and the
@@ -28,7 +28,7 @@ from flin.engine.wal.sealed import FrameSealer
 
 LEAST_WRITES: Final = 3
 """Writes per key from which on it pays. In processor time of all processes it breaks even below two; but the writer's
-process pays 0.3 µs a key, and so at most 0.1 a write."""
+process pays 0.4 µs a key, and so at most 0.14 a write."""
 
 COMMIT_ENTRIES: Final = 512
 """Entries of one commit: 0.1 to 0.3 ms, then other threads may have the interpreter. With 2,048 one costs no less."""

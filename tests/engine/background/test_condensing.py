@@ -172,18 +172,23 @@ def test_each_call_fails(first: int, kind: str, figures: Figures) -> None:
         check_failed(run, checker, f"{kind}, call {first % 2 + 2 * number}", no_files=True)
 
 
-@pytest.mark.parametrize("operation", ["create", "append"])
-def test_a_disk_that_refuses_the_file(operation: str) -> None:
-    """The flush reads the segments: a full disk needs it the more."""
+@pytest.mark.parametrize(
+    ("after", "code", "operation"),
+    [(0, errno.ENOSPC, "create"), (0, errno.ENOSPC, "append"), (2, errno.EDQUOT, "append")],
+    ids=["the file", "its header", "the table: a quota, which nobody is told of"],
+)
+def test_a_disk_without_room(after: int, code: int, operation: str) -> None:
+    """The flush reads the segments, at once: a full disk needs it the more."""
     disk = SimulatedDisk()
     db = rewritten(disk)
-    fault = Fault(0, errno.ENOSPC, frozenset({operation}))
+    fault = Fault(after, code, frozenset({operation}))
     disk.faults.append(fault)
     db.flush()
     assert fault.fired
     flushes = db.stats()["flush"]
     assert (flushes["jobs"], flushes["condensed"]) == (1, 0)
     assert dict(db.scan()) == EXPECTED
+    assert not condensed_files(disk)
     db.close()
     assert_no_orphans(disk)
 
@@ -214,22 +219,6 @@ def test_no_room_for_the_file() -> None:
     rewrite(db)
     db.flush()
     assert db.stats()["flush"]["condensed"] == 1
-    db.close()
-    assert_no_orphans(disk)
-
-
-def test_a_full_disk_beside_the_file() -> None:
-    """No room is left for the table, as with a quota, which nobody is told of: the segments are read at once."""
-    disk = SimulatedDisk()
-    db = rewritten(disk)
-    fault = Fault(2, errno.EDQUOT, frozenset({"append"}))  # header, commit, table
-    disk.faults.append(fault)
-    db.flush()
-    assert fault.fired
-    flushes = db.stats()["flush"]
-    assert (flushes["jobs"], flushes["condensed"]) == (1, 0)
-    assert dict(db.scan()) == EXPECTED
-    assert not condensed_files(disk)
     db.close()
     assert_no_orphans(disk)
 

@@ -152,7 +152,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(f"crash safety: what was tried by the {suite} suite")
         for line in config.stash[_FIGURES].lines(suite):
             terminalreporter.write_line(line)
-        terminalreporter.section("processor time of the dearest tests")
+        terminalreporter.section("processor time of the tests")
         for line in config.stash[_COSTS].lines():
             terminalreporter.write_line(line)
 

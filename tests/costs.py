@@ -6,7 +6,8 @@ it up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Final
 
@@ -16,7 +17,7 @@ _PROPERTY: Final = "processor seconds"
 _BEGAN: Final = pytest.StashKey[float]()
 
 DEAREST: Final = 15
-"""How many tests are shown."""
+"""How many files and how many tests are shown."""
 
 
 def _now() -> float:
@@ -46,6 +47,23 @@ class Costs:
                 self._seconds[report.nodeid] = value
 
     def lines(self) -> Iterator[str]:
-        yield f"{sum(self._seconds.values()):>9.1f} s in all"
-        for test in sorted(self._seconds, key=lambda test: -self._seconds[test])[:DEAREST]:
-            yield f"{self._seconds[test]:>9.1f} s {test}"
+        """All of it, each folder, the dearest files, and the dearest tests."""
+        files: defaultdict[str, float] = defaultdict(float)
+        folders: defaultdict[str, float] = defaultdict(float)
+        for test, seconds in self._seconds.items():
+            file = test.partition("::")[0]
+            files[file] += seconds
+            folders[file.rpartition("/")[0]] += seconds
+        yield _line("in all", sum(self._seconds.values()))
+        for of_each, most in ((folders, len(folders)), (files, DEAREST), (self._seconds, DEAREST)):
+            yield ""
+            yield from _dearest(of_each, most)
+
+
+def _dearest(seconds: Mapping[str, float], most: int) -> Iterator[str]:
+    for name in sorted(seconds, key=lambda name: -seconds[name])[:most]:
+        yield _line(name, seconds[name])
+
+
+def _line(name: str, seconds: float) -> str:
+    return f"{seconds:>9.1f} s {name}"

@@ -8,6 +8,7 @@ takes writes, and survives a second crash, during its recovery or directly after
 
 from __future__ import annotations
 
+from itertools import islice
 from random import Random
 
 import pytest
@@ -109,14 +110,16 @@ def test_every_workload_of_value_files(sync: str, figures: Figures) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long(130)
-@pytest.mark.parametrize("sync", ["always", "interval"])
-def test_every_workload_of_three(sync: str, figures: Figures) -> None:
-    """Without "never", whose crash points are those of "interval": nothing is synced by time here."""
+@pytest.mark.long(70)
+@pytest.mark.parametrize(("sync", "first"), [("always", 0), ("interval", 1)])
+def test_every_workload_of_three(sync: str, first: int, figures: Figures) -> None:
+    """Every other one in each mode: the alphabet has an odd length, so each mode has any operation in each place.
+    Without "never", whose crash points are those of "interval": nothing is synced by time here."""
+    assert len(ALPHABET) % 2
     checker = CrashChecker(EngineSetup(sync), limit=12, second_every=10)
-    crash_every_workload(checker, every_workload(ALPHABET, 3))
+    crash_every_workload(checker, islice(every_workload(ALPHABET, 3), first, None, 2))
     figures.checked(checker)
-    assert checker.states > 20_000
+    assert checker.states > 10_000
 
 
 def _crash_a_workload(figures: Figures, setup: EngineSetup, workload: Workload, limit: int, crash_points: int) -> None:
@@ -147,9 +150,9 @@ def test_longer_workloads(figures: Figures, setup: EngineSetup, random: Random, 
 
 
 @pytest.mark.slow
-@pytest.mark.long(28)
+@pytest.mark.long(20)
 @pytest.mark.parametrize("sync", SYNC_MODES)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(
     shards=st.sampled_from([1, 4, 16]),
     threshold=st.sampled_from([0, 8]),

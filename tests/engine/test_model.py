@@ -572,7 +572,7 @@ def test_engine_is_a_dict_whose_values_are_collected_for_long(runner: str, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
 def test_engine_is_a_dict_for_long(shards: int) -> None:
-    examples = {64: 100, 16: 200}.get(shards, 300)  # many shards cost more, and make less of a difference
+    examples = {64: 50, 16: 100}.get(shards, 150)  # many shards cost more, and make less of a difference
     run_state_machine_as_test(_machine(shards), settings=settings(max_examples=examples, stateful_step_count=80))
 
 

@@ -268,7 +268,7 @@ def test_sorted_set_over_an_engine(run: Callable[[int], None]) -> None:
 
 @pytest.mark.slow
 def test_many_sorted_sets_over_an_engine(run: Callable[[int], None]) -> None:
-    run(1500)
+    run(800)
 
 
 def test_windows_and_ranks_take_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,4 +84,4 @@ def test_readers_alongside_a_writer_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("sync", "shards"), [("always", 4), ("never", 1), ("interval", 4)])
 def test_readers_alongside_a_writer_that_is_killed_again_and_again(tmp_path: Path, sync: str, shards: int) -> None:
-    _follow(tmp_path, sync, shards, cycles=6, commits=10_000 if sync != "always" else 3000)
+    _follow(tmp_path, sync, shards, cycles=4, commits=10_000 if sync != "always" else 3000)

@@ -43,13 +43,13 @@ def test_seeds_find_no_violation(figures: Figures) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long(25)
-@pytest.mark.parametrize("seed", range(5000, 5240, PART))
+@pytest.mark.parametrize("seed", range(5000, 5160, PART))
 def test_many_seeds_find_no_violation(seed: int, figures: Figures) -> None:
     _search(range(seed, seed + PART), figures)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(3))
 def test_calls_fail_in_many_workloads(part: int, figures: Figures) -> None:
     first = 20_000 + FAULTS_EVERY * PART * part + FAULTS_EVERY - 1
     _search(range(first, first + FAULTS_EVERY * PART, FAULTS_EVERY), figures)

@@ -53,8 +53,9 @@ CREATION_KILLS: Final = 3
 OPENING_SECONDS: Final = 0.03
 """Openings are killed within this time; one takes 10 to 50 ms once the lock is taken."""
 
-LOAD_SECONDS: Final = 0.6
-"""The longest load before a kill, without the wait for a job."""
+LOAD_COMMITS: Final = {"always": 1_000, "interval": 3_000, "never": 3_000}
+"""The most commits before a kill, besides COMMITS_AFTER and those while it waits for a job. Counted, not timed: a slow
+machine gets as far into flushes and merges as a fast one, which takes a quarter of a second for most of them."""
 
 JOB_SECONDS: Final = 5.0
 COMMITS_AFTER: Final = 200
@@ -183,8 +184,7 @@ class Episode:
             tally.openings += self._kill_early()
         load.start()
         load.wait_until_open()
-        load.wait_for_commits(COMMITS_AFTER)
-        time.sleep(random.uniform(0, LOAD_SECONDS))
+        load.wait_for_commits(COMMITS_AFTER + random.randrange(LOAD_COMMITS[self._scene.sync]))
         is_working = random.random() < 0.5 and self._wait_for_job()
         rate = load.writes_per_second()
         self._kill()

@@ -43,7 +43,7 @@ def server_figures(services: Services, *, is_stopping: bool) -> dict[str, Any]:
         "pid": os.getpid(),
         "port": process.port,
         "directory": services.config.options.dir,
-        "sync": services.config.options.sync,
+        "sync": services.sync,
         "started_at_seconds": process.started_at_seconds,
         "uptime_seconds": (tick.steady_clock() - process.started_steady_ms) / 1000,
         "state": state_of(services, is_stopping=is_stopping),
@@ -90,6 +90,7 @@ def _replica(services: Services) -> dict[str, Any]:
         "lag_ms": found.lag_ms,
         "skew_ms": found.skew_ms,
         "has_room": found.has_room,
+        "etcd_used_share": found.etcd_used_share,
     }
 
 

@@ -109,6 +109,8 @@ METRICS: Final = (
            "role", _of_replica("lag_ms", 1000)),
     Metric("flin_replica_has_room", GAUGE, "1 if its disk takes writes; a leader without room hands over.",
            "server.replica", "role", _of_replica("has_room")),
+    Metric("flin_replica_etcd_used_share", GAUGE, "How much of its quota etcd uses; 0 below one half.",
+           "server.replica", "role", _of_replica("etcd_used_share")),
     Metric("flin_replica_clock_skew_seconds", GAUGE, "How far its clock is from its leader's.", "server.replica",
            "role", _of_replica("skew_ms", 1000)),
     # Clients.

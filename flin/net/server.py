@@ -24,6 +24,7 @@ import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.key_file import read_key
+from flin.net.access.users import Users
 from flin.net.batch.confirmed_store import ConfirmedStore
 from flin.net.batch.following_store import FollowingStore
 from flin.net.commands.info import resident_bytes
@@ -104,10 +105,11 @@ class Server:
         bound: BoundSockets | None = None,
         neighbours: Neighbours | None = None,
         role: ReplicaRole | None = None,
+        before: Server | None = None,
     ) -> None:
         """neighbours: the other workers of the server, if it is one of several. role: of a replica, whose server ends
         when its role does, and whose neighbours stay. Of one that follows, `run.foreign.apply_foreign` is how the store
-        changes."""
+        changes. before: the server of its last role, of which what CONFIG SET and ACL have changed stays."""
         if role is not None:
             options = replace(options, topology=role.topology)
         self.options = options.check()
@@ -115,6 +117,9 @@ class Server:
         self.store = store if role is None else _store_of_replica(store, role, options.read_concern == "strict")
         self._bound = bound or BoundSockets()
         self._neighbours = neighbours
+        self._kept: tuple[Config, Users | None] | None = None
+        if before is not None:
+            self._kept = before.services.config.heir(self.options.topology), before.services.users
         self.services: Services
         self.port = 0
         self.listeners: Listeners
@@ -135,9 +140,11 @@ class Server:
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
         self._cold = ColdReads(loop.call_soon_threadsafe)
         self._fit_file_limit()
+        config, users = self._kept or (Config(self.options), None)
+        self._kept = None  # they know the former server
         services = self.services = make_services(
             self.store,
-            Config(self.options),
+            config,
             loop.call_soon,
             executor=self._sync_thread,
             wake=loop.call_soon_threadsafe,
@@ -150,6 +157,7 @@ class Server:
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
             role=self.role,
+            users=users,
         )
         if self._neighbours is not None:
             self._neighbours.begin(services, loop)

@@ -50,7 +50,7 @@ def test_every_label_exists() -> None:
     for expression in _expressions():
         labels = {label for name in NAME.findall(expression) for label in (names[name].label, "group")}
         by = {label.strip() for group in re.findall(r"\bby \(([^)]*)\)", expression) for label in group.split(",")}
-        assert by <= labels | {"instance", "le"}, expression
+        assert by <= labels | {"instance", "job", "le"}, expression
 
 
 def test_counters_are_rates_and_brackets_close() -> None:

@@ -9,9 +9,16 @@ import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from flin.admin.figures import server_figures
 from flin.admin.metrics import COUNTER, GAUGE, METRICS, UP, figure_at, table, written
+from flin.net.cluster.role import ReplicaFigures
 from flin.net.run.histogram import BUCKETS, Histogram, end_of, quantile
+from flin.net.run.services import make_services
+from flin.net.settings.config import Config
+from flin.net.settings.options import ServerOptions
 from tests.admin.paged import Paged
+from tests.net.fake_store import FakeStore
+from tests.net.role import FakeRole
 from tests.source import ROOT
 
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -90,6 +97,29 @@ def test_a_group_that_does_not_answer(server: Paged) -> None:
     ups = {labels: value for (name, labels), value in samples.items() if name == "flin_up"}
     assert ups == {(("group", "0"),): 1, (("group", "1"),): 0}
     assert {dict(labels).get("group") for name, labels in samples if name != "flin_up"} == {"0"}
+
+
+def test_what_a_replica_tells() -> None:
+    role = FakeRole()
+    role.shown = ReplicaFigures(voting_nodes=3, epoch=7, index=90, lag_ms=20, skew_ms=-3, etcd_used_share=0.5)
+    services = make_services(FakeStore(), Config(ServerOptions()), lambda callback: None, role=role)
+    body, _ = written({"0": {"server": server_figures(services, is_stopping=False)}}, "")
+    assert 'sync="log"' in body.decode()
+    told = {
+        name.removeprefix("flin_replica_"): value
+        for (name, labels), value in _samples(body.decode()).items()
+        if name.startswith("flin_replica_") and dict(labels) == {"group": "0", "role": "leader"}
+    }
+    assert told == {
+        "voting_nodes": 3,
+        "leased": 1,
+        "epoch": 7,
+        "log_index": 90,
+        "lag_seconds": 0.02,
+        "has_room": 1,
+        "etcd_used_share": 0.5,
+        "clock_skew_seconds": -0.003,
+    }
 
 
 def test_the_table_of_the_document() -> None:

@@ -168,6 +168,39 @@ def test_a_follower_is_told_to_lead(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("soon")
+def test_what_was_set_stays_when_the_leader_changes(tmp_path: Path) -> None:
+    """By CONFIG SET and ACL: else a password would be gone, and a user who was deleted be there again."""
+
+    async def scene(group: Group) -> None:
+        first, second, _ = group.members
+        assert await group.leader() is first
+        for member in (first, second):
+            client: Any = member.client
+            await client.config_set("slowlog-max-len", 7)
+            await client.config_set("client-output-buffer-limit", "pubsub 9 8 7")
+            await client.execute_command("ACL SETUSER", "ada", "on", ">pw", "+ping")
+        for leader, follower in ((second, first), (first, second)):
+            while not await is_begun(leader):
+                await asyncio.sleep(0.05)
+            assert await group.leader(but=follower) is leader
+            for member in (leader, follower):
+                client = member.client
+                shown = await client.config_get("slowlog-max-len", "client-output-buffer-limit")
+                assert shown["slowlog-max-len"] == "7"
+                assert "pubsub 9 8 7" in shown["client-output-buffer-limit"]
+                async with redis.Redis(port=member.port, username="ada", password="pw") as ada:
+                    assert await ada.ping()
+            client = leader.client
+            await client.config_set("acl-pubsub-default", "allchannels")  # who serves now hears of it
+            await client.execute_command("ACL SETUSER", "grace", "on")
+            assert (await client.acl_getuser("grace"))["channels"] == ["&*"]
+            await client.config_set("requirepass", "")
+            assert await client.ping()
+
+    run(scene, tmp_path)
+
+
+@pytest.mark.usefixtures("soon")
 def test_a_leader_without_room_gives_its_place_to_one_that_has_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

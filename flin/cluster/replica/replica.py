@@ -462,7 +462,8 @@ class Replica:
         bound = BoundSockets(
             *(tuple(each.dup() for each in sockets) for sockets in (self._bound.plain, self._bound.tls))
         )
-        server = Server(self._options, store, bound, self._neighbours, self.role)
+        before = self.server if hasattr(self, "server") else None
+        server = Server(self._options, store, bound, self._neighbours, self.role, before)
         if is_leading:
             await server.start(engine.stats, Expiring(store).steps, engine.compact, check=engine.verify)
             store.listeners.on_expired = server.reaping.note_expired

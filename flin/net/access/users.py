@@ -22,6 +22,12 @@ class Users:
         if password:
             self.set_default_password(password)
 
+    def heir(self, all_channels_by_default: Callable[[], bool]) -> Users:
+        """For the next server of this process: the same users."""
+        made = Users(all_channels_by_default=all_channels_by_default)
+        made.default, made._by_name = self.default, self._by_name
+        return made
+
     def unrestricted_default(self) -> User:
         """The default user of a server without rules: on, without a password, allowed everything."""
         user = User(DEFAULT)

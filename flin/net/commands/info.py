@@ -208,7 +208,7 @@ def _persistence(services: Services) -> Figures:
         "value_files_live_bytes": values.get("live_bytes", 0),
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
-        "sync": services.config.options.sync,
+        "sync": services.sync,
         "read_only_reason": store.read_only_reason or "",
     }
 

@@ -116,6 +116,11 @@ class Services:
             found = self.parts[kind] = kind(self)  # type: ignore[index]
         return found
 
+    @property
+    def sync(self) -> str:
+        """What replies wait for: a mode, or the log of a replica's group, whatever the mode is."""
+        return self.config.options.sync if self.role is None else "log"
+
     def reset_counters(self) -> None:
         """CONFIG RESETSTAT."""
         self.counters.reset()
@@ -143,6 +148,17 @@ def load_users(options: ServerOptions, users: Users) -> None:
         acl_file.load(options.aclfile, users)
     except AclFileError as error:
         raise ConfigError(f"the server does not start because of the aclfile: {error}") from error
+
+
+def _users(config: Config, before: Users | None) -> Users:
+    if before is not None:
+        users = before.heir(lambda: config.has_all_channels_by_default)
+    else:
+        users = Users(config.initial_password, lambda: config.has_all_channels_by_default)
+        if config.options.aclfile:
+            load_users(config.options, users)
+    config.on_password = users.set_default_password
+    return users
 
 
 def _pending(store: StoreLike, config: Config, role: ReplicaRole | None) -> Pending:
@@ -184,8 +200,10 @@ def make_services(
     event_loop: str = "asyncio",
     startup_memory_bytes: int = 0,
     role: ReplicaRole | None = None,
+    users: Users | None = None,
 ) -> Services:
-    """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
+    """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`. users:
+    those of the server that was here before, in another role."""
     # They hear of a batch in this order: replies are judged with the gates as they are then.
     pending = _pending(store, config, role)
     databases = Databases(
@@ -193,10 +211,7 @@ def make_services(
     )
     counters = Counters()
     pubsub = PubSub(pending)
-    users = Users(config.initial_password, lambda: config.has_all_channels_by_default)
-    config.on_password = users.set_default_password
-    if config.options.aclfile:
-        load_users(config.options, users)
+    users = _users(config, users)
     clients = Clients(store, pending, config, counters, pubsub, users)
     tick = _kind_of_tick(config.options, role)(
         store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock

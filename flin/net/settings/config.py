@@ -7,11 +7,14 @@ checks every other value as the start does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
 from flin.errors import CommandError
+from flin.net.cluster.topology import Topology
 from flin.net.settings.event_classes import EventClass, heard
 from flin.net.settings.options import ROWS, ServerOptions
 from flin.net.settings.output_limits import DEFAULT_LIMITS, OutputLimit, parse_limits
@@ -87,6 +90,15 @@ class Config:
         for row in ROWS.values():
             if row.change is Change.RUNNING:
                 _put(row, self, row.kind.in_force(getattr(options, row.name)))
+
+    def heir(self, topology: Topology | None) -> Config:
+        """For the next server of this process: the values in force, and none of those who listened here."""
+        made = copy(self)
+        made.options = replace(self.options, topology=topology)
+        made.when_lua_memory_changes = []
+        made.on_password = made.on_log_level = _nobody_listens
+        made._output_limits = dict(self._output_limits)
+        return made
 
     def bound_by_log(self) -> None:
         """For a replica: what is written goes through a log, which has bounds of its own."""

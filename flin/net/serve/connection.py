@@ -16,7 +16,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from flin.net.batch.reply_barrier import EVERYTHING
+from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
 from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
 from flin.net.run.context import Context
@@ -452,6 +452,8 @@ class Connection(ShortWay, asyncio.Protocol):
         output = self._output
         judge = judge_lapsed(self.context, output.transcript, has_committed=has_committed)
         output.pieces[:] = output.transcript.judged(output.pieces, judge, keeps_messages=True)
+        if not (has_committed or output.has_messages):
+            output.shown = NOTHING  # an append whose outcome is not known may take as long as a majority is away
         if has_committed and any(piece.startswith(UNCERTAIN_REPLY) for piece in output.pieces):
             self._end()
 

@@ -85,6 +85,26 @@ def test_past_its_lease_a_leader_reads_and_writes_nothing(leader: Leader) -> Non
     assert peer.ask(b"EXISTS b", b"GET a") == b":0\r\n$1\r\n1\r\n", "nobody took over, so it goes on"
 
 
+def test_who_is_refused_does_not_wait_for_the_log(leader: Leader) -> None:
+    """An append may stay without an answer for as long as a majority is away, or etcd is full."""
+    first, second = leader.connect(), leader.connect()
+    assert first.ask(b"SET a 1") == b""
+    leader.role.is_leased = False
+    assert second.ask(b"GET a") == DOWN
+    assert second.ask(b"SET a 2", b"INCR a", b"SET b 1") == DOWN * 3
+    crowd = [leader.connect() for _ in range(70)]
+    for turn in (b"GET a", b"SET a 3"):
+        for peer in crowd:
+            peer.say(turn)
+        leader.loop.run()
+        assert [peer.read_all() for peer in crowd] == [DOWN] * len(crowd)
+    assert first.ask(b"GET b") == b"", "replies keep their order"
+    leader.append()
+    assert first.read_all() == b"+OK\r\n" + DOWN
+    leader.role.is_leased = True
+    assert second.ask(b"GET a", b"EXISTS b") == b"$1\r\n1\r\n:0\r\n"
+
+
 def test_a_lease_that_lapses_within_a_tick(leader: Leader) -> None:
     """A stop in the midst of a tick: what came later was run with it, and only the look at its end sees it."""
     first, second = leader.connect(), leader.connect()

@@ -44,7 +44,7 @@ def reasons_of(state: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 "lease",
                 "it leads without a lease: etcd does not answer it, so it answers nobody. If that lasts, no majority "
-                "of the nodes runs: start the others",
+                "of the nodes runs: start the others; or etcd is full: `flin cluster status`",
             )
         )
     return found + [Finding(name, text) for name, text in state["alarms"].items()]

@@ -29,6 +29,32 @@ def test_without_etcd_it_says_what_to_do(tmp_path: Path) -> None:
         EtcdMember(options)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("etcd Version: 3.3.27", "too old: at least 3.4"),
+        ("etcd Version: 3.5.0", "may lose data when it is killed: use 3.4, or 3.5.6 and later"),
+        ("etcd Version: 3.5.5\nGit SHA: 7.8.9", "3.5.5 may lose data"),
+        ("3.5.6", "does not say that it is etcd"),
+    ],
+)
+def test_an_etcd_that_is_not_used(tmp_path: Path, said: str, told: str) -> None:
+    from flin.cluster.etcd.etcd_member import EtcdError, find_etcd
+
+    program = tmp_path / "etcd"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    with pytest.raises(EtcdError, match=told):
+        find_etcd(str(program))
+
+
+def test_etcds_that_are_used() -> None:
+    from flin.cluster.etcd.etcd_version import flaw_of, version_of
+
+    for said in ("3.4.23", "3.5.6", "3.5.21", "3.6.0-rc.1", "3.10.0", "of nobody knows which"):
+        assert flaw_of(version_of(said)) == "", said
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = member_options(tmp_path)
     from flin.cluster.etcd import etcd_member

@@ -25,6 +25,7 @@ class FakeMaintenance:
 
     def __init__(self) -> None:
         self.used = 0
+        self.version = "3.6.0"
         self.is_full = False
         self.defragmented: list[str] = []
 
@@ -32,7 +33,7 @@ class FakeMaintenance:
         return [Member(1, "a", (), ("http://a:1",), False), Member(2, "new", (), (), True)]
 
     def status(self, endpoint: str, timeout: float) -> Status:
-        return Status(1, "3.6.0", 1, self.used, self.used, 0, False, (), 4 << 30)
+        return Status(1, self.version, 1, self.used, self.used, 0, False, (), 4 << 30)
 
     def alarms(self, timeout: float) -> list[Alarm]:
         return [Alarm(1, "NOSPACE")] if self.is_full else []
@@ -219,6 +220,18 @@ def test_a_log_that_is_too_large_is_cut(caplog: pytest.LogCaptureFixture) -> Non
     keeper.step()
     assert kept(store, 0) == (51, 100)
     assert "though a replica may need more" in caplog.text
+
+
+def test_an_etcd_that_may_lose_data_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryKeyValues().client()
+    made(store)
+    maintenance = FakeMaintenance()
+    keeper = LogKeeper(store, maintenance, KEYS)
+    for version, problem in (("3.5.1", "etcd 3.5.1 may lose data"), ("3.5.6", ""), ("unknown", "")):
+        maintenance.version = version
+        keeper.step()
+        assert keeper.room.problem()[:24] == problem
+    assert "use 3.4, or 3.5.6 and later" in caplog.text
 
 
 @pytest.mark.slow

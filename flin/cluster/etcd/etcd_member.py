@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
@@ -26,6 +25,7 @@ from typing import Final
 from flin.cluster.etcd.certificates import Certificates
 from flin.cluster.etcd.etcd_channels import Access, Channels
 from flin.cluster.etcd.etcd_maintenance import EtcdMaintenance
+from flin.cluster.etcd.etcd_version import Version, flaw_of, version_of
 from flin.cluster.etcd.key_value import KeyValueError
 from flin.errors import FlinError
 
@@ -124,7 +124,7 @@ class MemberOptions:
     def _url(self, host: str, port: int) -> str:
         return peer_url(host, port, is_encrypted=self.certificates is not None)
 
-    def arguments(self, version: tuple[int, ...]) -> list[str]:
+    def arguments(self, version: Version) -> list[str]:
         """etcd's, for a version of it."""
         given = {
             "name": self.name,
@@ -201,7 +201,7 @@ def is_loopback(host: str) -> bool:
     return ip_address(resolve(host)).is_loopback
 
 
-def find_etcd(program: str = "etcd") -> tuple[str, tuple[int, ...]]:
+def find_etcd(program: str = "etcd") -> tuple[str, Version]:
     """Its path and version. Raises EtcdError."""
     path = shutil.which(program)
     if path is None:
@@ -210,12 +210,11 @@ def find_etcd(program: str = "etcd") -> tuple[str, tuple[int, ...]]:
             "Or give the addresses of one that runs: --etcd URL,URL,URL"
         )
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    said = re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", done.stdout)
-    if said is None:
+    version = version_of(done.stdout.partition("etcd Version: ")[2].partition("\n")[0])
+    if not version:
         raise EtcdError(f"{path} --version does not say that it is etcd: {(done.stdout + done.stderr).strip()[:200]}")
-    version = tuple(map(int, said.groups()))
-    if version < (3, 4):
-        raise EtcdError(f"{path} is etcd {'.'.join(map(str, version))}: at least 3.4 is needed")
+    if flaw := flaw_of(version):
+        raise EtcdError(f"{path} is not used: {flaw}")
     return path, version
 
 

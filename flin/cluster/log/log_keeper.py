@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from flin.cluster.etcd.etcd_version import flaw_of, version_of
 from flin.cluster.etcd.key_value import Get, KeyValueStore, Pair, Put, Unavailable
 from flin.cluster.keys import AppliedValue, Keys, LeaseValue, RoomValue, entry_number_of, group_of, name_of
 from flin.cluster.log.log_bounds import (
@@ -106,14 +107,17 @@ class Room:
         if any(alarm.name != NOSPACE for alarm in self.alarms):
             return f"etcd says {' '.join(sorted({alarm.name for alarm in self.alarms}))}: see its documentation"
         if self.is_full:
+            known = f"{share}, and" if self.fullness >= NOTICE_SHARE else "etcd"  # before 3.6 it does not say how much
             return (
-                f"{share}, and takes no writes (NOSPACE). Room is being made; if that does not help, see what it holds"
+                f"{known} takes no writes (NOSPACE). Room is being made; if that does not help, see what it holds, and "
+                "defragment it, if it is not Flin's own"
             )
         if self.fullness >= ALARM_SHARE:
             return f"{share}: writers are slowed. Look for a replica that does not follow"
         if self.fullness >= NOTICE_SHARE:
             return f"{share}. Look for a replica that does not follow"
-        return ""
+        flaws = {flaw_of(version_of(status.version)) for status in self.statuses.values()}
+        return "; ".join(sorted(filter(None, flaws)))
 
 
 class LogKeeper:
@@ -209,7 +213,7 @@ class LogKeeper:
         if problem and kind != self._told:
             logger.warning("%s", problem)
         elif self._told and not problem:
-            logger.info("etcd has room again")
+            logger.info("etcd is well again")
         self._told = kind
 
     def _tell_leaders(self, room: Room, found: SlotMap) -> None:

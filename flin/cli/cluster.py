@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from flin.cli import exit_code
@@ -64,6 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(error) from error
     except ValueError as error:
         raise UsageError(f"--http is {arguments.http!r}, {error}") from error
+
+
+@contextmanager
+def _asking(arguments: argparse.Namespace) -> Iterator[None]:
+    """Around what speaks to a node, and nothing else: output that nobody reads any more is an OSError, too."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"no node answers at {arguments.http}: {error.strerror or error}; name one with --http HOST:PORT"
@@ -83,7 +91,9 @@ def _told_by_a_node(arguments: argparse.Namespace) -> Any:
     host = parse_http_address(arguments.http)[0]
     if host not in ("localhost", "127.0.0.1", "::1"):  # there it is asked for
         headers["Authorization"] = f"Bearer {read_secret(arguments.cluster_secret_file).decode()}"
-    return json.loads(ask(arguments.http, "GET", "/cluster/status", b"", headers, _context(arguments), STATUS_SECONDS))
+    with _asking(arguments):
+        found = ask(arguments.http, "GET", "/cluster/status", b"", headers, _context(arguments), STATUS_SECONDS)
+    return json.loads(found)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -141,7 +151,9 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 def _done(arguments: argparse.Namespace, what: str, body: dict[str, Any]) -> Any:
     secret, data = read_secret(arguments.cluster_secret_file), json.dumps(body).encode()
-    return json.loads(post(arguments.http, f"/cluster/{what}", data, secret, _context(arguments), ACT_SECONDS))
+    with _asking(arguments):
+        found = post(arguments.http, f"/cluster/{what}", data, secret, _context(arguments), ACT_SECONDS)
+    return json.loads(found)
 
 
 def _certificates(arguments: argparse.Namespace) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flin.cli import cluster, exit_code
+from flin.cli import main as main_module
 from flin.cli.cluster import problems_of, status_lines
 from flin.cli.main import main
 
@@ -109,6 +112,19 @@ def test_moves() -> None:
         "group 1: the copy on n1 goes, when the others are abreast and it does not lead",
         "all is well",
     ]
+
+
+def test_output_that_nobody_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `flin cluster status | head`: no node is to blame."""
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cluster, "ask", lambda *_: json.dumps(ANSWER))
+    monkeypatch.setattr(cluster, "print", broken, raising=False)
+    monkeypatch.setattr(main_module, "_abandon_output", lambda: exit_code.BROKEN_PIPE)
+    assert main(["cluster", "status"]) == exit_code.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

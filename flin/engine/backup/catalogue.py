@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from flin.engine.backup import entry as entry_format
-from flin.engine.backup.entry import Entry
+from flin.engine.backup.entry import Entry, StoredFile
 from flin.engine.backup.file_copy import checksum_of
 from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, UNFINISHED_COPY, maybe_parse
 from flin.engine.disk.fs import FileSystem, append_all, join
@@ -121,19 +121,21 @@ class Catalogue:
                 self._fs.remove(join(self.files, name))
 
     def verify(self, numbers: list[int]) -> list[FlinError]:
-        """Read these backups whole, each file once. Returns what is wrong."""
+        """Read these backups whole, each file once for each checksum that they have of it: one that was lost and copied
+        again may have a short and a long one. Returns what is wrong."""
         problems: list[FlinError] = []
-        checked: set[str] = set()
+        checked: set[StoredFile] = set()
         for number in numbers:
             try:
                 entry = self.entry(number)
             except FlinError as error:
                 problems.append(error)
                 continue
-            for name, size, checksum in entry.files:
-                if name in checked:
+            for file in entry.files:
+                if file in checked:
                     continue
-                checked.add(name)
+                checked.add(file)
+                name, size, checksum = file
                 path = join(self.files, name)
                 try:
                     found = checksum_of(self._fs, path, checksum)

@@ -301,13 +301,7 @@ def test_backups_of_the_first_format_go_on() -> None:
     disk = SimulatedDisk()
     db = _filled(disk)
     db.backup(BACKUPS)
-    path = f"{BACKUPS}/catalogue/00000001.json"
-    content = json.loads(disk.read(path))
-    content["flin_backup"] = 1
-    for row in content["entry"]["files"]:
-        row[2] = f"{crc32(disk.read(f'{BACKUPS}/files/{row[0]}')):08x}"
-    content["crc32"] = entry_format._checksum(content["entry"])
-    disk.write(path, json.dumps(content).encode())
+    content = _make_first_format(disk)
     assert flin.engine.verify_backup(BACKUPS, fs=disk) == []
     before = _restored(disk, "/before")
     db.put(b"more", b"1")
@@ -326,6 +320,48 @@ def test_backups_of_the_first_format_go_on() -> None:
         with pytest.raises(CorruptionError, match=f"not as backup {number} had it"):
             flin.engine.restore(BACKUPS, "/damaged", number=number, fs=disk)
     db.close()
+
+
+def test_a_file_is_compared_with_each_checksum_that_backups_have_of_it() -> None:
+    """One of the first format that was lost, and copied again: the older backup has a short checksum of it, which other
+    bytes may have, too; the newer one a long one."""
+    disk = SimulatedDisk()
+    db = _filled(disk)
+    db.backup(BACKUPS)
+    _make_first_format(disk)
+    path = next(f"{BACKUPS}/files/{name}" for name in disk.names(f"{BACKUPS}/files") if name.endswith(".sst"))
+    disk.lose(path)
+    db.backup(BACKUPS)
+    db.close()
+    disk.write(path, _of_the_same_crc(disk.read(path)))
+    assert flin.engine.verify_backup(BACKUPS, 1, fs=disk) == []
+    for number in (None, 2):
+        (problem,) = flin.engine.verify_backup(BACKUPS, number, fs=disk)
+        assert isinstance(problem, CorruptionError)
+        assert "its checksum is" in str(problem)
+    with pytest.raises(CorruptionError, match="not as backup 2 had it"):
+        flin.engine.restore(BACKUPS, "/damaged", number=2, fs=disk)
+
+
+def _make_first_format(disk: SimulatedDisk) -> Any:
+    """Make the first backup one of the first format."""
+    path = f"{BACKUPS}/catalogue/00000001.json"
+    content = json.loads(disk.read(path))
+    content["flin_backup"] = 1
+    for row in content["entry"]["files"]:
+        row[2] = f"{crc32(disk.read(f'{BACKUPS}/files/{row[0]}')):08x}"
+    content["crc32"] = entry_format._checksum(content["entry"])
+    disk.write(path, json.dumps(content).encode())
+    return content
+
+
+def _of_the_same_crc(data: bytes) -> bytes:
+    """Other bytes of the same size and CRC-32: the polynomial itself is added somewhere."""
+    polynomial = 0x1DB710641  # reflected, so its bits stand as the bits of a file do
+    number = int.from_bytes(data, "little") ^ polynomial << 8 * (len(data) // 2)
+    other = number.to_bytes(len(data), "little")
+    assert crc32(other) == crc32(data)
+    return other
 
 
 # Failures.

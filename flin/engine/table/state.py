@@ -247,9 +247,9 @@ class TableState:
         """The payload of a block that is not cached, likewise."""
         cache = self.cache
         if cache is not None:
-            cache.misses += 1
             row, last, passing = cache.passing
             if last == number and row is self.blocks:
+                cache.misses += 1
                 return passing
         if self.staged:
             staged = self.staged.pop(number, None)
@@ -262,6 +262,8 @@ class TableState:
             raise StorageError("read", self.path, error) from error
         if stored is None:
             raise ColdRead(partial(self.fill, number))
+        if cache is not None:
+            cache.misses += 1
         return self._payload_of(number, stored)
 
     def _maybe_admit(self, number: int, payload: bytes) -> CachedBlock | None:
@@ -455,12 +457,14 @@ class TableState:
         return payload
 
     def fill(self, number: int) -> None:
-        """Read a block past the mapping into the cache, for a lookup that will be repeated.
+        """Read a block past the mapping into the cache, for a lookup that will be repeated, and is counted here.
 
         A block that the cache refuses (too large, or evicted at once) must not be read again and again: it is staged.
         """
         start, stop = self.starts[number], self.starts[number + 1]
         stored = table_footer.read_part(self.file, start, stop - start)
+        if self.cache is not None:
+            self.cache.misses += 1
         payload = self.admit_stored(number, stored)
         if self.blocks[number] is None:
             staged = self.staged

@@ -516,11 +516,11 @@ class Keyspace:
     def bulk_after_young_miss(self, key: bytes) -> Reply | bytes | Slices | None:
         """Finish `bulk` for a key without a reply in the young generation of `hot`: take it from the old one, else from
         the store."""
-        reply = self.hot.find_old(key)
-        if reply is not None:
+        if (reply := self.hot.find_old(key)) is not None:
             self.hot.hits += 1
             return Reply(reply)
         found = self.entry(key)
+        self.hot.misses += 1
         if type(found) is bytes:
             self.hits += 1
             if self.stored(key) not in self._points:

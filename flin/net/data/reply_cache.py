@@ -69,23 +69,22 @@ class ReplyCache:
         self._borrowed_bytes = self._lent_bytes = 0
         self._bytes = 0  # what both hold
         self._is_full = False  # some were evicted since the last `clear`
-        self.hits = 0  # counted by the readers of `young`
-        self.misses = 0
+        self.hits = self.misses = 0  # counted by the readers
         self.evictions = 0
 
     def find_old(self, key: bytes) -> bytes | None:
-        """The reply in the old generation, for a key that young does not hold; it moves back to young."""
+        """The reply in the old generation, for a key that young does not hold; it moves back to young. A
+        miss is counted once it is answered: a lookup that waits for the disk is repeated."""
         if self.old:
             reply = self.old.pop(key, None)
             if reply is not None:
                 self.young[key] = reply
                 return reply
-        self.misses += 1
         return None
 
     def find_old_many(self, places: Sequence[int], keys: Sequence[bytes], replies: list[bytes | None]) -> list[int]:
-        """Do what `find_old` does for the keys at these places, and put the replies there. Returns the other places;
-        their misses are not counted."""
+        """Do what `find_old` does for the keys at these places, and put the replies there. Returns the other
+        places."""
         take = self.old.pop
         young = self.young
         others = []

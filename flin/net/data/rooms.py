@@ -56,6 +56,7 @@ class Rooms:
         self._steps += 1
         if self._steps % LOOK_STEPS == 0:
             self._look()
+        self._hot.fits()  # what live objects use of its room is freed, though nothing is filled
         lent = self.lent_bytes
         if self._is_lending:
             if lent < self._most_bytes:
@@ -76,11 +77,10 @@ class Rooms:
     def _look(self) -> None:
         hot = self._hot
         counted = (hot.misses, hot.evictions, self._store.block_misses)
-        # CONFIG RESETSTAT sets the first two back to 0.
-        gets, evictions, blocks = (max(0, now - before) for now, before in zip(counted, self._counted, strict=True))
+        gets, evictions, blocks = (now - before for now, before in zip(counted, self._counted, strict=True))
         self._counted = counted
         self._rest -= self._rest > 0
-        if blocks <= FEW:
+        if blocks <= FEW or gets < 0 or evictions < 0:  # CONFIG RESETSTAT has set those two back to 0
             return
         if 8 * blocks > 9 * gets:  # others read
             self._is_lending = False

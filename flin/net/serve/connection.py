@@ -452,7 +452,7 @@ class Connection(ShortWay, asyncio.Protocol):
         output = self._output
         judge = judge_lapsed(self.context, output.transcript, has_committed=has_committed)
         output.pieces[:] = output.transcript.judged(output.pieces, judge, keeps_messages=True)
-        if not (has_committed or output.has_messages):
+        if not output.has_messages:
             output.shown = NOTHING  # an append whose outcome is not known may take as long as a majority is away
         if has_committed and any(piece.startswith(UNCERTAIN_REPLY) for piece in output.pieces):
             self._end()

@@ -143,9 +143,9 @@ def test_what_was_committed_within_the_tick_is_uncertain(leader: Leader) -> None
     other.say(b"GET b")
     peer.say([b"SET", b"a", LARGE], [b"SET", b"b", LARGE], b"GET x", b"SET c 1")
     leader.loop.run()
-    leader.append()
     assert len(leader.store.commits) == 1, "the batch was full after the second one"
-    assert peer.read_all() == PERHAPS * 2 + DOWN * 2
+    assert peer.read_all() == PERHAPS * 2 + DOWN * 2, "before the log answers, too"
+    leader.append()
     assert peer.is_closed
     assert other.read_all() == DOWN
     assert not other.is_closed

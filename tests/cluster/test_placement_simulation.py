@@ -15,8 +15,8 @@ from flin.cluster.node.moves import Scene, advanced
 from tests.cluster.placement_simulation import KEYS, Node, Seen, World, main, story
 
 
-def test_twenty_nodes() -> None:
-    world = World(18, 12, 7)
+def test_fourteen_nodes() -> None:
+    world = World(12, 8, 7)
     story(world, 2, 1)
     assert world.broken == []
     assert world.uneven() <= 1

@@ -97,7 +97,7 @@ VALUES = st.tuples(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=12), st.lists(st.integers(1, 5), min_size=1, max_size=3))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.usefixtures("low_limits")
 def test_any_keys_to_any_numbers(
     tmp_path_factory: pytest.TempPathFactory, keys: dict[bytes, tuple[str, int, bool]], numbers: list[int]

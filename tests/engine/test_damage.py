@@ -84,7 +84,7 @@ def test_the_head_of_a_segment(size: int, filling: Filling) -> None:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_lengths(name: str) -> None:
-    outcomes = cut(name, 8)
+    outcomes = cut(name, 16)
     assert outcomes["open"] > 10
     assert outcomes["harmless"]
 

@@ -179,7 +179,7 @@ def _cases() -> Iterator[ParameterSet]:
     """The ordinary suite takes each command in one setup, in turn."""
     for (number, name), (which, setup) in product(enumerate(ARGUMENTS), enumerate(SETUPS)):
         if number % len(SETUPS) == which:
-            yield pytest.param(name, *setup, 16, id=f"{name}-{setup[0]}")
+            yield pytest.param(name, *setup, 10, id=f"{name}-{setup[0]}")
         yield pytest.param(name, *setup, 60, id=f"{name}-{setup[0]}-more", marks=pytest.mark.slow)
 
 

@@ -156,7 +156,7 @@ def test_a_crash_at_every_call(sync: str, shards: int, encrypted: bool, figures:
     setup = EngineSetup(sync, shards, encrypted=encrypted)
     run = WorkloadRun(setup).run(WORKLOAD)
     checker = CrashChecker(setup, limit=2, second_every=9)
-    for crash_point in run.crash_points[::2]:
+    for crash_point in run.crash_points[::4]:
         checker.check(crash_point, f"condensed, {setup}")
     figures.checked(checker)
     assert checker.states > 40
@@ -167,9 +167,9 @@ def test_each_call_fails(first: int, kind: str, figures: Figures) -> None:
     setup = EngineSetup("interval")
     workload: Workload = (Rewrite((b"a", b"b"), 6, 9, deletes=True), Put(b"e", b"8"))
     checker = CrashChecker(setup, limit=1, second_crashes=0)
-    for number, run in enumerate(every_failure(setup, workload, KINDS[kind], first % 2, 2)):
+    for number, run in enumerate(every_failure(setup, workload, KINDS[kind], first % 3, 3)):
         figures.add(FAILED_CALLS, 1)
-        check_failed(run, checker, f"{kind}, call {first % 2 + 2 * number}", no_files=True)
+        check_failed(run, checker, f"{kind}, call {first % 3 + 3 * number}", no_files=True)
 
 
 @pytest.mark.parametrize(

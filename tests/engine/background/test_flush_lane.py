@@ -39,7 +39,7 @@ def test_a_crash_at_every_call(shards: int, threshold: int, figures: Figures) ->
         setup = EngineSetup(sync, shards, value_threshold=threshold)
         checker = CrashChecker(setup, limit=2, second_every=9)
         run = WorkloadRun(setup).run(AHEAD)
-        for crash_point in run.crash_points[:: 2 if shards == 1 else 6]:
+        for crash_point in run.crash_points[:: 5 if shards == 1 else 9]:
             checker.check(crash_point, f"flushes ahead, {sync}, {shards} shards, values from {threshold} on")
         figures.checked(checker)
         assert checker.states > 15
@@ -47,12 +47,12 @@ def test_a_crash_at_every_call(shards: int, threshold: int, figures: Figures) ->
 
 @pytest.mark.parametrize(("first", "kind"), list(enumerate(KINDS)))
 def test_each_call_fails(first: int, kind: str, figures: Figures) -> None:
-    """Every fourth, from another one on for each kind: the slow suite's hunt `flushes_ahead` takes them all."""
+    """Every eighth, from another one on for each kind: the slow suite's hunt `flushes_ahead` takes them all."""
     setup = EngineSetup("interval", value_threshold=8)
     checker = CrashChecker(setup, limit=1, second_crashes=0)
-    for number, run in enumerate(every_failure(setup, FAILING_AHEAD, KINDS[kind], first % 4, 4)):
+    for number, run in enumerate(every_failure(setup, FAILING_AHEAD, KINDS[kind], first % 8, 8)):
         figures.add(FAILED_CALLS, 1)
-        check_failed(run, checker, f"{kind}, call {first % 4 + 4 * number}", no_files=True)
+        check_failed(run, checker, f"{kind}, call {first % 8 + 8 * number}", no_files=True)
 
 
 def sealed_three(disk: SimulatedDisk, runner: str = "inline") -> Engine:

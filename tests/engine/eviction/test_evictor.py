@@ -46,16 +46,16 @@ def data_bytes(db: Any) -> int:
 
 def test_data_stays_near_the_limit_and_the_newest_stay(open_limited: OpenEngine) -> None:
     db = open_limited()
-    for start in range(0, 12_000, 500):
+    for start in range(0, 9000, 500):
         fill(db, start, start + 500)
         assert data_bytes(db) < LIMIT * 5 // 4
     assert data_bytes(db) > LIMIT * 3 // 4
     kept = [int(key) for key in db]
     assert len(db) == len(kept)
-    assert sorted(kept)[len(kept) // 2] > 12_000 - 2 * LIMIT // ENTRY, "half of it is from the last two limits' worth"
+    assert sorted(kept)[len(kept) // 2] > 9000 - 2 * LIMIT // ENTRY, "half of it is from the last two limits' worth"
     figures = db.stats()["eviction"]
     assert figures["limit_bytes"] == LIMIT
-    assert figures["evicted_keys"] == 12_000 - len(kept)
+    assert figures["evicted_keys"] == 9000 - len(kept)
     assert figures["evicted_bytes"] == ENTRY * figures["evicted_keys"]
     assert abs(figures["data_bytes"] - data_bytes(db)) < LIMIT // 4
 
@@ -65,7 +65,7 @@ def test_what_is_used_stays(open_limited: OpenEngine) -> None:
     found = {}
     for policy in ("least-recently-used", "least-frequently-used", "least-recently-stored"):
         db = open_limited(eviction=policy, fs=SimulatedDisk())
-        for start in range(0, 8000, 200):
+        for start in range(0, 5000, 200):
             fill(db, start, start + 200)
             for key in hot:
                 db.get(key)
@@ -81,11 +81,11 @@ def test_what_is_used_stays(open_limited: OpenEngine) -> None:
 def test_only_keys_that_expire_go(open_limited: OpenEngine, policy: str) -> None:
     db = open_limited(eviction=policy)
     fill(db, 0, 500)
-    fill(db, 500, 6000, ttl=1000)
-    db.put_many({b"%08d" % number: VALUE for number in range(6000, 6500)}, ttl=2000)
+    fill(db, 500, 3500, ttl=1000)
+    db.put_many({b"%08d" % number: VALUE for number in range(3500, 4000)}, ttl=2000)
     assert all(b"%08d" % number in db for number in range(500)), "those without an expiry"
     if policy == "soonest-expiring":
-        assert all(b"%08d" % number in db for number in range(6000, 6500))
+        assert all(b"%08d" % number in db for number in range(3500, 4000))
     assert data_bytes(db) < LIMIT * 5 // 4
 
 
@@ -155,18 +155,18 @@ def test_an_eviction_is_a_delete_to_everybody(open_limited: OpenEngine) -> None:
     snapshot.close()
 
 
-@pytest.mark.parametrize("crash_model", CrashModel)
-def test_a_crash_finds_whole_values_and_an_exact_count(open_limited: OpenEngine, crash_model: CrashModel) -> None:
+def test_a_crash_finds_whole_values_and_an_exact_count(open_limited: OpenEngine) -> None:
     disk = SimulatedDisk()
     db = open_limited(fs=disk)
     fill(db, 0, 4000)
-    clone = after_crash(disk, crash_model, Random(1).randrange)
-    again = open_limited(fs=clone)
-    assert {*again.values()} <= {VALUE}
-    assert len(again) == len([*again.keys()])
-    fill(again, 4000, 7000)
-    assert data_bytes(again) < LIMIT * 5 // 4
-    assert again.verify() == []
+    for crash_model in CrashModel:
+        clone = after_crash(disk, crash_model, Random(1).randrange)
+        again = open_limited(fs=clone)
+        assert {*again.values()} <= {VALUE}, crash_model
+        assert len(again) == len([*again.keys()]), crash_model
+        fill(again, 4000, 5500)
+        assert data_bytes(again) < LIMIT * 5 // 4, crash_model
+        assert again.verify() == [], crash_model
 
 
 @pytest.mark.parametrize("runner", ["thread", "auto"])
@@ -174,16 +174,16 @@ def test_with_threads_and_real_files(tmp_path: Path, runner: Any) -> None:
     with flin.engine.open(
         tmp_path / "db", size_limit="512kb", memory_limit="1mb", runner=runner, eviction="least-recently-used"
     ) as db:
-        fill(db, 0, 15_000)
+        fill(db, 0, 9000)
         assert data_bytes(db) < (1 << 19) * 3 // 2
         assert db.stats()["background"]["failures"] == 0
     with flin.engine.open(tmp_path / "db", read_only=True, size_limit="512kb") as reader:
-        assert reader.get(b"%08d" % 14_999) == VALUE
+        assert reader.get(b"%08d" % 8999) == VALUE
 
 
 def test_in_memory(open_engine: OpenEngine) -> None:
     with flin.engine.open(":memory:", size_limit="512kb", memory_limit="1mb", runner="inline") as db:
-        fill(db, 0, 15_000)
+        fill(db, 0, 9000)
         assert data_bytes(db) < (1 << 19) * 5 // 4
 
 
@@ -200,11 +200,12 @@ def test_the_size_by_samples_is_near_the_size(open_engine: OpenEngine) -> None:
         if round_ % 2:
             db.flush()
     size = DataSize(store_of(db))
-    assert size.bytes > data_bytes(db), "a bound, before the first sample"
+    exact = data_bytes(db)
+    assert size.bytes > exact, "a bound, before the first sample"
     errors = []
     for _ in range(20):
         size.measure(store_of(db).freeze())
-        errors.append(abs(size.bytes / data_bytes(db) - 1))
+        errors.append(abs(size.bytes / exact - 1))
     assert errors[-1] < 0.1
 
 

@@ -22,16 +22,16 @@ from tests.tool import needs_tool
 SURFACES = surfaces()
 SLOW_INPUTS = {
     "checkpoint_copy": 1_000,
-    "commands": 4_000,
+    "commands": 2_500,
     "config": 1_000,
-    "feed": 4_000,
+    "feed": 2_500,
     "lua_values": 1_500,
-    "operations": 4_000,
-    "rounds": 4_000,
+    "operations": 2_500,
+    "rounds": 2_500,
 }
 """Where an input costs 5 ms and more, so that no search takes a minute; the others try MANY_INPUTS."""
 
-MANY_INPUTS = 6_000
+MANY_INPUTS = 4_000
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -29,7 +29,7 @@ from flin.testing.faulty import FaultyRun, check_failed
 from flin.testing.operation import Delete, Maintenance, Put
 from flin.testing.run import EngineSetup, WorkloadRun
 
-INTERRUPTS = 2500
+INTERRUPTS = 1500
 MAX_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these writes, which sync, take about as long
 
 

@@ -521,7 +521,7 @@ def _machine(
 
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
 def test_engine_is_a_dict(shards: int) -> None:
-    few = settings(max_examples=12 if shards == 1 else 6, stateful_step_count=40)
+    few = settings(max_examples=8 if shards == 1 else 4, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards), settings=few)
 
 

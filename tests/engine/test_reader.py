@@ -55,7 +55,7 @@ def test_a_reader_follows(window_bytes: int, shards: int, value_threshold: int, 
     writer = opened(disk, shards=shards, value_threshold=value_threshold, encryption_key=key)
     reader = reading(disk, encryption_key=key)
     assert reader.refresh() is False
-    for step in range(30):
+    for step in range(20):
         writer.put_many(
             {b"%05d" % (number * 7 % 999): b"%d" % step * 100 for number in range(step * 50, step * 50 + 300)}
         )

@@ -35,8 +35,8 @@ from tests.source import ROOT, python_files, tree_of
 
 PROMPTLY = 60.0
 
-INTRUSIONS = 120
-"""About how many there are in one call; six times as many in the slow part, if a call comes to so many lines."""
+INTRUSIONS = 80
+"""About how many there are in one call; nine times as many in the slow part, if a call comes to so many lines."""
 
 VERIFY_EVERY = 20
 """Verifying reads the whole WAL, which each intrusion lengthens."""
@@ -228,7 +228,7 @@ def test_calls_at_every_line_of_a_call(name: str, shards: int, thorough: bool) -
     db = filled(shards=shards)
     before = dict(db.scan())
     handler = Handler(db, before, change(before), thorough=thorough)
-    step = max(1, lines // (INTRUSIONS if not thorough else 6 * INTRUSIONS))
+    step = max(1, lines // (INTRUSIONS if not thorough else 9 * INTRUSIONS))
     last = lines + INTRUSIONS  # the writes that it puts off take lines, too, and each could be a place for more
 
     def intrude(number: int, place: str) -> None:
@@ -253,7 +253,7 @@ def test_close_at_every_line_of_a_call(name: str, thorough: bool) -> None:
     """It is closed once the outer call has ended; answered writes are there."""
     act, change = OUTER.get(name, (lambda db: db.close(), dict))
     lines = lines_of(act, 1)
-    step = max(1, lines // (400 if thorough else 25))
+    step = max(1, lines // (400 if thorough else 16))
     for at in range(1, lines + 1, step):
         db = filled()
         disk, before = db._store.options.fs, dict(db.scan())

@@ -40,7 +40,7 @@ from tests.rdb.values import sealed
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
-REQUESTS = 12_000  # of each slow run of one type
+REQUESTS = 8_000  # of each slow run of one type
 HASH_REQUESTS = 3_000
 HYPERLOGLOG_REQUESTS = 1_200
 LIST_REQUESTS = 3_000

@@ -13,7 +13,7 @@ from flin.net.run.slot_gate import SlotGate
 from fuzz.rounds import check, random_scene
 from tests.net.data.seeded_bug import Patch, check_caught
 
-SCENES = 150
+SCENES = 80
 
 
 def scenes() -> None:

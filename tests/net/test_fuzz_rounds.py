@@ -19,7 +19,7 @@ from fuzz.rounds import check, random_scene
 from tests.net.data.seeded_bug import Patch, check_caught
 from tests.net.fake_peer import Clients
 
-SCENES = 150
+SCENES = 80
 CHUNKS = 2000
 
 

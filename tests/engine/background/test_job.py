@@ -326,7 +326,7 @@ def without_expired(model: Model) -> Model:
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(step, max_size=12), st.sampled_from([1, 4]), st.sampled_from([600, 1 << 20]))
 def test_any_history_against_a_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[object], shards: int, target: int

@@ -132,12 +132,12 @@ def test_what_a_take_looks_at_does_not_grow(
     way: Callable[[Engine, int], None], settled: str, open_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = open_engine(runner="inline")
-    db.put_many({b"%08d" % number: b"x" for number in range(4500)})
+    db.put_many({b"%08d" % number: b"x" for number in range(2500)})
     if settled == "in tables":
         db.flush()
     looked = Looked(monkeypatch)
     first = looked.of(lambda: way(db, 500))
-    way(db, 2000)
+    way(db, 1000)
     last = looked.of(lambda: way(db, 500))
     assert last <= 1.5 * first + 500 * MAX_TOMBSTONES, (first, last)
 

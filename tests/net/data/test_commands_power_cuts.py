@@ -143,10 +143,10 @@ BUGS: Final = [
     sort_in_two_commits,
     sets_stored_in_two_commits,
     sorted_sets_stored_in_two_commits,
-    moved_pieces_stay,
+    pytest.param(moved_pieces_stay, marks=pytest.mark.slow),  # found late: the others take less than a second
     swap_is_not_stored,
     swap_is_stored_alone,
-    refused_swap_stays,
+    pytest.param(refused_swap_stays, marks=pytest.mark.slow),  # found last
     swapped_objects_stay,
 ]
 

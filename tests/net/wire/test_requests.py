@@ -29,7 +29,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=12), st.lists(st.integers(0, 80), max_size=4))
 @example([b"*2\r\n", b"$2\r\n", b"$4\r\n", b"+OK\r\n"], [])
 @example([b"*2\r\n", b"$4\r\n", b"PING\r\n", b"*1\r\n", b"$1\r\n", b"a\r\n"], [])
@@ -105,7 +105,7 @@ def test_trust_taken_back_within_a_request() -> None:
     assert parser.feed(b"NG\r\n") == [[b"PING"]]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=8))
 @example([PIECES[-2]])
 @example([PIECES[-2]] * 5)

@@ -38,7 +38,7 @@ def test_power_cuts_around_a_starved_merge(monkeypatch: pytest.MonkeyPatch) -> N
     run = WorkloadRun(setup).run(WORKLOAD)
     assert starved == done > 0
     checker = CrashChecker(setup, limit=2, second_every=9)
-    for crash_point in run.crash_points:
+    for crash_point in run.crash_points[::2]:
         checker.check(crash_point, f"{setup} {WORKLOAD!r}")
     assert checker.states > 60
 

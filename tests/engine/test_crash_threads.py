@@ -141,7 +141,7 @@ def _crash_under_load(sync: SyncMode, shards: int, cuts: int) -> None:
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
 def test_crash_under_load(sync: SyncMode) -> None:
-    _crash_under_load(sync, shards=1 if sync == "always" else 4, cuts=25)
+    _crash_under_load(sync, shards=1 if sync == "always" else 4, cuts=16)
 
 
 @pytest.mark.slow

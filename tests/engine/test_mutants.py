@@ -20,6 +20,7 @@ from tests.engine.hunts import (
     layered_workloads,
     moved_files,
     past_failures,
+    random_workloads,
     replicated_workloads,
     short_workloads,
     turned_bits,
@@ -68,10 +69,13 @@ def test_mutant_is_caught(mutant: Mutant, figures: Figures) -> None:
 
 
 ELSEWHERE: Final[frozenset[Hunt]] = frozenset(
-    (short_workloads, unsynced_workloads, past_failures, failing_calls, turned_bits, moved_files, replicated_workloads)
+    (
+        *(short_workloads, unsynced_workloads, random_workloads, past_failures, failing_calls),
+        *(turned_bits, moved_files, replicated_workloads),
+    )
 )
-"""On the correct engine they are tests of their own: in test_crash, test_crash_corpus, test_crash_replicas, test_faults
-and test_damage."""
+"""On the correct engine they are tests of their own: in test_crash, tests/testing/test_crash.py, test_crash_corpus,
+test_crash_replicas, test_faults and test_damage."""
 
 ALWAYS: Final[frozenset[Hunt]] = frozenset((layered_workloads,))
 

@@ -309,7 +309,7 @@ SEEDS = [1, *[pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)]]
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_scenes_of_clients_that_track(ports: tuple[int, int], seed: int) -> None:
-    told = compare(*ports, script(Random(seed), 1000 if seed == 1 else 4000), tells_the_same)
+    told = compare(*ports, script(Random(seed), 700 if seed == 1 else 4000), tells_the_same)
     invalidations = {name: b"".join(data).count(b"invalidate") for name, data in told.items()}
     assert min(invalidations[name] for name in ("a3", "b3", "d3", "s")) >= 5, invalidations
 

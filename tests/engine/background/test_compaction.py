@@ -376,11 +376,11 @@ def test_sequential_inserts_are_never_rewritten() -> None:
 
 def test_tiny_sequential_flushes_are_packed() -> None:
     tree = Tree(CompactionOptions(target_table_bytes=200))
-    for number in range(2000):
+    for number in range(1000):
         tree.flush({b"%012d" % key for key in range(4 * number, 4 * number + 4)})
     assert tree.write_amplification <= 4
     # A quarter of the target is enough to move, and between two such there may be a small one.
-    assert sum(map(len, tree.runs)) <= 2 * 4 * 8000 / 200
+    assert sum(map(len, tree.runs)) <= 2 * 4 * 4000 / 200
 
 
 @given(

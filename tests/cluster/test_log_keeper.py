@@ -26,20 +26,22 @@ class FakeMaintenance:
     def __init__(self) -> None:
         self.used = 0
         self.version = "3.6.0"
+        self.quota = 4 << 30  # 0: it does not tell it
         self.is_full = False
+        self.stays_full = False  # its quota is smaller than what is known of it
         self.defragmented: list[str] = []
 
     def members(self, timeout: float) -> list[Member]:
         return [Member(1, "a", (), ("http://a:1",), False), Member(2, "new", (), (), True)]
 
     def status(self, endpoint: str, timeout: float) -> Status:
-        return Status(1, self.version, 1, self.used, self.used, 0, False, (), 4 << 30)
+        return Status(1, self.version, 1, self.used, self.used, 0, False, (), self.quota)
 
     def alarms(self, timeout: float) -> list[Alarm]:
         return [Alarm(1, "NOSPACE")] if self.is_full else []
 
     def disarm(self, timeout: float) -> None:
-        self.is_full = False
+        self.is_full = self.stays_full
 
     def defragment(self, endpoint: str, timeout: float) -> None:
         self.defragmented.append(endpoint)
@@ -207,6 +209,36 @@ def test_what_an_operator_is_told(caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert shares == [0, 0.5, 0.75, 0.85, 0]
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
+
+
+def test_the_quota_of_an_etcd_that_does_not_tell_it() -> None:
+    store = MemoryKeyValues().client()
+    made(store)
+    maintenance = FakeMaintenance()
+    maintenance.used = 3 << 30
+    for told, given, share in ((0, 0, 1.5), (0, 8 << 30, 0.375), (4 << 30, 8 << 30, 0.75)):
+        maintenance.quota = told
+        keeper = LogKeeper(store, maintenance, KEYS, quota_bytes=given)
+        keeper.step()
+        assert keeper.room.fullness == share
+
+
+def test_an_etcd_that_stays_full_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One with a smaller quota than is known of it takes the alarm back, and is full with the next write."""
+    caplog.set_level("INFO")
+    store = MemoryKeyValues().client()
+    made(store)
+    maintenance = FakeMaintenance()
+    maintenance.is_full = maintenance.stays_full = True
+    keeper = LogKeeper(store, maintenance, KEYS)
+    for _ in range(3):
+        keeper.step()
+    assert [record.getMessage()[:31] for record in caplog.records] == ["etcd takes no writes (NOSPACE). "[:31]]
+    maintenance.stays_full = False
+    keeper.step()
+    assert not maintenance.is_full
+    keeper.step()
+    assert caplog.records[-1].getMessage() == "etcd is well again"
 
 
 def test_a_log_that_is_too_large_is_cut(caplog: pytest.LogCaptureFixture) -> None:

@@ -42,6 +42,8 @@ def test_only_the_names_of_options_of_the_server_get_a_dash() -> None:
         ((NODE[0], NODE[2]), "node_id needs http"),
         (NODE[:2], "node_id needs raft, an address for an etcd of its own, or etcd"),
         ((*NODE, "--etcd", "http://10.0.0.1:2379"), "node_id needs raft, an address for an etcd of its own, or etcd"),
+        (("--etcd-quota", "4gb"), "etcd_quota is given, but no node_id"),
+        ((*NODE, "--etcd-quota", "4gb"), "etcd_quota is given, but no etcd"),
         ((*NODE, "--port", "0"), "a node's port must be a fixed one"),
         ((*NODE, "--encryption-key-file", "key"), "encryption_key_file cannot be had with node_id: the log"),
         ((*NODE, "--unixsocket", "x.sock"), "unixsocket cannot be had with node_id"),

@@ -54,7 +54,7 @@ DEFRAGMENT_SECONDS: Final = 120.0
 """For a file of 4 GiB on a slow disk."""
 
 DEFAULT_QUOTA_BYTES: Final = 2 << 30
-"""etcd's own default: what an etcd that others run is taken to have, if it does not say."""
+"""etcd's own default: what an etcd that others run is taken to have, if neither it nor an option says."""
 
 NOSPACE: Final = "NOSPACE"
 
@@ -133,8 +133,8 @@ class LogKeeper:
         is_mine: Callable[[], bool] = lambda: True,
         defragments: bool = True,
     ) -> None:
-        """quota_bytes: 0: what etcd says. is_mine: whether this node is the controller. defragments: not an etcd that
-        others run."""
+        """quota_bytes: of an etcd that does not say it; 0: its default. is_mine: whether this node is the controller.
+        defragments: not an etcd that others run."""
         self._store = store
         self._maintenance = maintenance
         self._keys = keys
@@ -205,7 +205,7 @@ class LogKeeper:
                 except Unavailable as error:
                     logger.debug("no status: %s", error)
         said = [status.quota_bytes for status in statuses.values() if status.quota_bytes]
-        return statuses, self._quota_bytes or min(said, default=DEFAULT_QUOTA_BYTES)
+        return statuses, min(said, default=self._quota_bytes or DEFAULT_QUOTA_BYTES)
 
     def _tell(self, problem: str) -> None:
         """Once, while it is the same kind of problem."""
@@ -254,8 +254,8 @@ class LogKeeper:
         self._defragment(too_large(*self._statuses()))
         statuses, quota = self._statuses()
         if statuses and not too_large(statuses, quota):
+            # If its quota is smaller than we know, the next write fills it again: only the next look shows that.
             self._maintenance.disarm(TIMEOUT_SECONDS)
-            logger.warning("etcd takes writes again")
 
 
 def _entry_numbers(pairs: Iterable[Pair]) -> Iterator[int]:

@@ -106,7 +106,7 @@ def serve_node(options: ServerOptions, page: Page, remark: str = "") -> int:
             store,
             etcd.maintenance,
             keys,
-            quota_bytes=QUOTA_BYTES if etcd.is_own else 0,
+            quota_bytes=QUOTA_BYTES if etcd.is_own else options.etcd_quota,
             is_mine=lambda: controller.is_acting,
             defragments=etcd.is_own,
         )

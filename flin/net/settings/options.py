@@ -228,6 +228,8 @@ class ServerOptions:
     etcd: str = _cluster(
         "", text("URL,...", "URLs", _urls), "an etcd that is there already, instead of one of the node's own",
         _IMMUTABLE, told="none")
+    etcd_quota: int = _cluster(
+        0, size(0, 1 << 50), "the quota of that etcd: before 3.6 it does not tell it", _IMMUTABLE, told="2gb")
     cluster_secret_file: str = _cluster(
         "", _FILE, "who has this secret may join; the first node makes it", _PROTECTED,
         told="cluster-secret beside DIR")
@@ -346,6 +348,8 @@ class ServerOptions:
                 if getattr(self, name):
                     raise ConfigError(f"{name} is given, but no node_id: name this node of the cluster")
             return
+        if self.etcd_quota and not self.etcd:
+            raise ConfigError("etcd_quota is given, but no etcd: a node's own has 4gb")
         if not self.http:
             raise ConfigError("node_id needs http: where the other nodes of the cluster reach this one")
         if bool(self.raft) == bool(self.etcd):
@@ -393,7 +397,16 @@ _NEEDS_TLS_PORT: Final = (
 )
 
 
-_NEEDS_NODE_ID: Final = ("raft", "join", "etcd", "cluster_secret_file", "cluster_tls", "insecure_cluster", "label")
+_NEEDS_NODE_ID: Final = (
+    "raft",
+    "join",
+    "etcd",
+    "etcd_quota",
+    "cluster_secret_file",
+    "cluster_tls",
+    "insecure_cluster",
+    "label",
+)
 
 _NOT_IN_A_CLUSTER: Final = {
     "encryption_key_file": "the log of a cluster lies in etcd, which would have all in plain",
